@@ -1,0 +1,54 @@
+# The verbs of daily work: `make` alone lists them.
+#   make lab PYTHON=python3.12        another Python for the new environment
+#   make lab VENV=/path/to/venv       another environment
+#   make lab LAB_ARGS=--no-browser    more arguments for JupyterLab
+#   make notebooks NB=06              only some notebooks, by the start of their names
+
+VENV ?= .venv
+PYTHON ?= python3
+LAB_ARGS ?=
+NB ?=
+
+PY := $(VENV)/bin/python
+SETUP := $(PYTHON) tests/tools/setup_env.py --venv $(VENV)
+ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-fast bench weights notebooks lint clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
+
+lab:  ## install on the first run, then open JupyterLab on notebook 00
+	@$(SETUP) lab
+	$(PY) -m jupyterlab $(ROOT_ARGS) notebooks/00_start_here.ipynb $(LAB_ARGS)
+
+test:  ## ruff, unit tests, every notebook, and a summary with times
+	@$(SETUP) lab,test
+	$(PY) tests/tools/run_tests.py
+
+test-fast:  ## the unit tests that take seconds
+	@$(SETUP) lab,test
+	$(PY) -m pytest -m "not slow"
+
+bench:  ## measure the recipe and its peers: tests/bench/results.json and a figure
+	@$(SETUP) lab,bench
+	$(PY) tests/bench/run.py
+
+weights:  ## retrain every bundled weight with the course's own code
+	@$(SETUP) lab
+	$(PY) -m ldmlib.recipes --all
+
+notebooks:  ## run notebooks from their py twins and store the outputs
+	@$(SETUP) lab,test
+	$(PY) tests/tools/notebooks.py run $(NB)
+
+lint:  ## mend what ruff can mend, and format
+	@$(SETUP) lab,test
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:  ## remove caches and builds (the environment stays)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+		-type d -prune -exec rm -rf {} +

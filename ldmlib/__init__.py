@@ -1,0 +1,19 @@
+"""ldmlib: latent diffusion models, small enough to read and fast enough for a laptop.
+
+    from ldmlib import LatentDiffusion
+    model = LatentDiffusion.from_pretrained("mnist")
+    pictures = model.sample(16, labels=3)        # (16, 1, 32, 32) in [-1, 1]
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+__all__ = ["LatentDiffusion", "__version__"]
+
+
+def __getattr__(name: str):
+    if name == "LatentDiffusion":  # imported when first asked for: `import ldmlib` stays quick
+        from ldmlib.latent import LatentDiffusion
+
+        return LatentDiffusion
+    raise AttributeError(f"module 'ldmlib' has no attribute {name!r}")

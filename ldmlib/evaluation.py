@@ -1,0 +1,173 @@
+"""One evaluator for everything: the report that ``ldm evaluate`` and the notebooks print."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ldmlib import metrics
+from ldmlib.data import ImageData, load
+from ldmlib.features import bundled_classifier, extract
+from ldmlib.files import load_tensors, save_tensors
+from ldmlib.images import check_images, from_uint8, resize, to_uint8
+from ldmlib.metrics import Interval
+from ldmlib.rng import seeded
+
+MANIFOLD_POINTS = 5000  # precision and recall compare every point with every other
+
+
+@dataclass(frozen=True)
+class Report:
+    """All scores of one set of pictures, with what is needed to read them.
+
+    `agreement` is None where no labels were asked for, `inception_score` where the feature network
+    is no classifier.
+    """
+
+    n: int
+    fid: Interval
+    floor: float
+    kid: float
+    precision: float
+    recall: float
+    floor_precision: float
+    floor_recall: float
+    memorisation: float
+    reference: str
+    features: str
+    inception_score: float | None = None
+    agreement: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """FID over the floor at the same n: 1 is as close as real held-out pictures are."""
+        return self.fid.value / self.floor
+
+    def __str__(self) -> str:
+        lines = [
+            f"n = {self.n:,} pictures against {self.reference}, features {self.features}",
+            f"FID        {self.fid.value:8.2f}   95 % interval {self.fid.low:.2f} to "
+            f"{self.fid.high:.2f}",
+            f"floor      {self.floor:8.2f}   real held-out pictures at the same n",
+            f"ratio      {self.ratio:8.2f}   FID / floor",
+            f"KID x 1000 {1000 * self.kid:8.2f}   unbiased, 0 is best, may be negative",
+            f"precision  {self.precision:8.3f}   real: {self.floor_precision:.3f}",
+            f"recall     {self.recall:8.3f}   real: {self.floor_recall:.3f}",
+            f"memorised  {self.memorisation:8.2f}   distance to training set / that of held-out",
+        ]
+        if self.inception_score is not None:
+            lines.append(f"IS         {self.inception_score:8.2f}")
+        if self.agreement is not None:
+            lines.append(f"agreement  {self.agreement:8.1%}   classifier sees the asked label")
+        return "\n".join(lines)
+
+
+class Evaluator:
+    """Scores pictures against a data set's training split; its held-out split makes the floor.
+
+    Args:
+        train, held_out: real pictures of one kind.
+        network: see `extract`; MNIST's own classifier for MNIST.
+        name: of the network, for the report.
+        cache: keep the real pictures' features on disk (``~/.cache/ldmlib``).
+    """
+
+    def __init__(
+        self, train: ImageData, held_out: ImageData, network: nn.Module, name: str, cache=True
+    ) -> None:
+        self.name, self.network, self.train_data = name, network, train
+        self.train = self._real(train, cache)
+        self.held_out = self._real(held_out, cache)
+
+    def _real(self, data: ImageData, cache: bool) -> Tensor:
+        path = _cache_path(data, self.network)
+        if cache and path.is_file():
+            try:
+                return load_tensors(path)["features"].double()
+            except (ValueError, KeyError):
+                pass  # a broken cache is made anew
+        features = torch.cat([extract(self.network, from_uint8(part))[0]
+                              for part in data.images.split(2000)])
+        if cache:
+            _try_save(path, features)
+        return features
+
+    def features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and class probabilities of pictures (n, C, H, W) in [-1, 1].
+
+        Pictures go through the same resize and 8-bit rounding as the real ones.
+        """
+        check_images(pictures, channels=self.train_data.channels)
+        size = self.train_data.size
+        if pictures.shape[-1] != size or pictures.shape[-2] != size:
+            pictures = resize(pictures, size)
+        return extract(self.network, from_uint8(to_uint8(pictures)))
+
+    def floor(self, n: int) -> float:
+        """FID of n held-out real pictures, drawn at random."""
+        return metrics.real_floor(self.train, self.held_out, min(n, len(self.held_out)))
+
+    def fid(self, pictures: Tensor) -> float:
+        """FID of pictures against the training split."""
+        return metrics.fid(self.features(pictures)[0], self.train)
+
+    def report(self, pictures: Tensor, labels: Tensor | None = None, repeats: int = 20) -> Report:
+        """All scores of pictures (n, C, H, W) in [-1, 1]; labels are those asked for."""
+        fake, probabilities = self.features(pictures)
+        n = len(fake)
+        m = min(MANIFOLD_POINTS, n, len(self.held_out))
+        some = _pick(self.train, m, 0)
+        precision, recall = metrics.precision_recall(some, _pick(fake, m, 1))
+        real_precision, real_recall = metrics.precision_recall(some, _pick(self.held_out, m, 2))
+        has_classes = probabilities.shape[1] > 1
+        return Report(
+            n=n,
+            fid=metrics.bootstrap(metrics.fid, fake, self.train, repeats),
+            floor=self.floor(n),
+            kid=metrics.kid(fake, self.train),
+            precision=precision,
+            recall=recall,
+            floor_precision=real_precision,
+            floor_recall=real_recall,
+            memorisation=metrics.memorisation(_pick(fake, m, 1), _pick(self.held_out, m, 2),
+                                              self.train),
+            reference=f"{len(self.train):,} of {self.train_data.name}",
+            features=self.name,
+            inception_score=metrics.inception_score(probabilities) if has_classes else None,
+            agreement=None if labels is None or not has_classes
+            else metrics.label_agreement(probabilities, labels),
+        )  # fmt: skip
+
+
+def _pick(features: Tensor, n: int, seed: int) -> Tensor:
+    return features[torch.randperm(len(features), generator=seeded(seed, 8))[:n]]
+
+
+def _cache_path(data: ImageData, network: nn.Module) -> Path:
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    digest.update(data.images.contiguous().numpy().tobytes())
+    folder = Path(os.environ.get("LDMLIB_CACHE", Path.home() / ".cache" / "ldmlib"))
+    return folder / f"features-{digest.hexdigest()[:16]}.safetensors"
+
+
+def _try_save(path: Path, features: Tensor) -> None:
+    """Keep features for next time, unless the disk will not have them."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(path, {"features": features.float()})
+    except OSError:
+        pass
+
+
+@lru_cache
+def mnist_evaluator() -> Evaluator:
+    """The course's evaluator: MNIST's training split, the official test split as the floor."""
+    return Evaluator(load("mnist"), load("mnist", "test"), bundled_classifier(), "mnist_features")

@@ -1,0 +1,131 @@
+"""Recipes: the exact settings of every model of the course, and the functions that train them.
+
+The notebooks call these functions, ``make weights`` (``python -m ldmlib.recipes``) calls them with
+more steps, and ``ldm train`` calls them with settings chosen from the reader's own pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ldmlib.autoencoder import (
+    Autoencoder,
+    AutoencoderConfig,
+    AutoencoderLoss,
+    AutoencoderLossConfig,
+)
+from ldmlib.data import ImageData
+from ldmlib.diffusion import Diffusion
+from ldmlib.features import Classifier, ClassifierConfig
+from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
+from ldmlib.rng import Generator, rand
+from ldmlib.training import TrainConfig, TrainState, train
+from ldmlib.unet import UNetConfig
+
+
+# --------------------------------------------------------------------------- classifier
+def random_shift(x: Tensor, generator: Generator, pixels: int = 2) -> Tensor:
+    """Move each picture (n, C, H, W) by up to `pixels` in both directions, zoom it by up to 10 %,
+    and turn it by up to 10 degrees; background -1 moves in."""
+    u = torch.stack([rand(len(x), generator) for _ in range(4)], 1).to(x) * 2 - 1
+    angle, zoom = u[:, 0] * 0.17, 1 + 0.1 * u[:, 1]
+    move = u[:, 2:] * 2 * pixels / x.shape[-1]
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    theta = torch.stack([cos, -sin, move[:, 0], sin, cos, move[:, 1]], 1).view(-1, 2, 3)
+    field = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x + 1, field, align_corners=False) - 1
+
+
+def classifier_objective(model, x: Tensor, y: Tensor, generator: Generator, step: int) -> Tensor:
+    """Cross-entropy with smoothed labels on shifted pictures."""
+    return F.cross_entropy(model(random_shift(x, generator)), y, label_smoothing=0.05)
+
+
+def train_classifier(
+    data: ImageData,
+    config: ClassifierConfig = ClassifierConfig(),  # noqa: B008
+    steps: int = 3000,
+    seed: int = 0,
+    **options: object,
+) -> TrainState:
+    """Train a `Classifier` on labelled pictures; options go to `training.fit`."""
+    torch.manual_seed(seed)
+    x, y = data.as_tensors()
+    training = TrainConfig(steps=steps, lr=3e-3, weight_decay=0.05, ema=0.0, seed=seed)
+    state = train(Classifier(config), classifier_objective, (x, y), training, **options)
+    state.model.eval()
+    return state
+
+
+# --------------------------------------------------------------------------- latent diffusion
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about one latent diffusion model: both networks, both losses, both trainings."""
+
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    autoencoder_loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
+    autoencoder_training: TrainConfig = field(default_factory=TrainConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    diffusion: Diffusion = field(default_factory=Diffusion)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    label_dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class DenoisingObjective:
+    """The second stage's loss; labels are dropped now and then, so that guidance has a null class.
+
+    An objective for `training.fit`.
+    """
+
+    diffusion: Diffusion
+    label_dropout: float = 0.1
+
+    def __call__(self, model, z: Tensor, y: Tensor | None, generator: Generator, step: int):
+        if y is not None:
+            dropped = (rand(len(z), generator) < self.label_dropout).to(y.device)
+            y = torch.where(dropped, -1, y)
+        return self.diffusion.loss(model, z, y, generator=generator).mean()
+
+
+def train_autoencoder(
+    x: Tensor, recipe: Recipe, perceptual: nn.Module | None = None, **options: object
+) -> TrainState:
+    """First stage: train an `Autoencoder` on pictures (n, C, H, W); options go to `fit`."""
+    torch.manual_seed(recipe.autoencoder_training.seed)
+    model = Autoencoder(recipe.autoencoder)
+    loss = AutoencoderLoss(recipe.autoencoder_loss, perceptual, recipe.autoencoder.channels)
+    return train(model, loss, (x, None), recipe.autoencoder_training, **options)
+
+
+def assemble(data: ImageData, autoencoder: nn.Module, recipe: Recipe) -> LatentDiffusion:
+    """A `LatentDiffusion` with a trained autoencoder and a denoiser that knows nothing yet."""
+    torch.manual_seed(recipe.training.seed)
+    counts = torch.bincount(data.labels).double() if data.labels is not None else torch.ones(0)
+    config = LatentDiffusionConfig(
+        autoencoder=recipe.autoencoder,
+        unet=recipe.unet,
+        diffusion=recipe.diffusion,
+        size=data.size,
+        classes=data.classes if data.labels is not None else (),
+        class_weights=tuple((counts / counts.sum()).tolist()),
+    )
+    model = LatentDiffusion(config)
+    model.autoencoder.load_state_dict(autoencoder.state_dict())
+    return model
+
+
+def train_denoiser(
+    model: LatentDiffusion, z: Tensor, y: Tensor | None, recipe: Recipe, **options: object
+) -> TrainState:
+    """Second stage: train `model.denoiser` on scaled latents; the averaged weights end in it."""
+    objective = DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+    state = train(model.denoiser, objective, (z, y), recipe.training, **options)
+    model.denoiser.load_state_dict(state.ema.state_dict())
+    model.eval()
+    return state

@@ -1,0 +1,133 @@
+"""Where training runs: device, precision, several processes, and a polite Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import torch
+from torch import nn
+
+
+def best_device() -> torch.device:
+    """CUDA if there is one, else Apple's GPU, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+class Runtime:
+    """One process by itself; `AcceleratedRuntime` is one of several.
+
+    Attributes: `device`, `index` of this process, `count` of processes.
+    """
+
+    index, count = 0, 1
+
+    def __init__(self, device: torch.device | str | None = None) -> None:
+        self.device = torch.device(device) if device else best_device()
+
+    @staticmethod
+    def current() -> Runtime:
+        """Alone, or one of several when ``accelerate launch`` (or torchrun) started us."""
+        return AcceleratedRuntime() if int(os.environ.get("WORLD_SIZE", 1)) > 1 else Runtime()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and draws the progress bar."""
+        return self.index == 0
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model to call in the forward pass; several processes average its gradients."""
+        return model
+
+    def mean(self, value: float) -> float:
+        """Mean of a number over all processes."""
+        return value
+
+    @contextmanager
+    def step_context(self, generator: torch.Generator, precision: str) -> Iterator[None]:
+        """Forward pass of one step: dropout from `generator`, autocast if wished."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.autocast(
+            self.device.type, torch.bfloat16, enabled=precision == "bfloat16"
+        ):
+            torch.manual_seed(generator.initial_seed())
+            yield
+
+
+class AcceleratedRuntime(Runtime):
+    """One of several processes or GPUs, through Hugging Face accelerate."""
+
+    def __init__(self) -> None:
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            raise ImportError("several processes need accelerate: pip install accelerate") from error
+        self.accelerator = Accelerator()
+        self.device = self.accelerator.device
+        self.index, self.count = self.accelerator.process_index, self.accelerator.num_processes
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        return self.accelerator.prepare_model(model)
+
+    def mean(self, value: float) -> float:
+        total = torch.tensor(value, device=self.device, dtype=torch.float32)
+        return float(self.accelerator.reduce(total, "mean"))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether torch can multiply in bfloat16 here; whether it gains anything must be measured."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return False
+
+
+def pick_precision(run: Callable[[str], None], device: torch.device, repeats: int = 3) -> str:
+    """``bfloat16`` if the hardware has it and `run` is measured at least 5 % faster with it."""
+    if not has_bfloat16(device):
+        return "float32"
+    best = {}
+    for precision in ("float32", "bfloat16"):
+        run(precision)  # warm up
+        best[precision] = min(_seconds(run, precision, device) for _ in range(repeats))
+    return "bfloat16" if best["bfloat16"] < 0.95 * best["float32"] else "float32"
+
+
+def _seconds(run: Callable[[str], None], precision: str, device: torch.device) -> float:
+    start = perf_counter()
+    run(precision)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return perf_counter() - start
+
+
+class InterruptFlag:
+    """``with InterruptFlag() as flag``: the first Ctrl-C only sets ``flag.raised``.
+
+    A second Ctrl-C interrupts at once. Outside the main thread it does nothing.
+    """
+
+    def __enter__(self) -> InterruptFlag:
+        self.raised = False
+        self.active = threading.current_thread() is threading.main_thread()
+        if self.active:
+            self.previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def _handle(self, *_: object) -> None:
+        if self.raised:
+            raise KeyboardInterrupt
+        self.raised = True
+
+    def __exit__(self, *_: object) -> None:
+        if self.active:
+            signal.signal(signal.SIGINT, self.previous)

@@ -1,0 +1,508 @@
+"""Laws of `ldmlib.data`: MNIST is MNIST, every source obeys one interface, bad input is named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ldmlib import data, images
+from ldmlib.data import ImageData
+
+
+def toy(n: int = 10, channels: int = 1, size: int = 8, labelled: bool = True) -> ImageData:
+    generator = torch.Generator().manual_seed(n)
+    pixels = torch.randint(0, 256, (n, channels, size, size), generator=generator).byte()
+    return ImageData(pixels, torch.arange(n) % 3 if labelled else None, name="toy")
+
+
+# The data set class
+
+
+def test_items_and_tensors_agree() -> None:
+    toys = toy(channels=3)
+    x, labels = toys.as_tensors()
+    images.check_images(x, channels=3, size=8)
+    assert x.dtype == torch.float32 and labels.dtype == torch.int64
+    for i, (picture, label) in enumerate(toys):
+        assert torch.equal(picture, x[i]) and label == labels[i]
+    assert i == len(toys) - 1
+
+
+def test_attributes() -> None:
+    toys = toy(channels=3)
+    assert (toys.channels, toys.size, toys.num_classes, len(toys)) == (3, 8, 3, 10)
+    assert toys.classes == ("0", "1", "2") and toys.name == "toy"
+    assert repr(toys) == "ImageData('toy': 10 RGB pictures of 8 x 8, 3 classes)"
+
+
+def test_without_labels() -> None:
+    toys = toy(labelled=False)
+    assert toys[0][1] == -1 and toys.num_classes == 0 and toys.classes == ()
+    assert toys.as_tensors()[1] is None and "no labels" in repr(toys)
+
+
+def test_works_with_a_data_loader() -> None:
+    x, labels = next(iter(DataLoader(toy(), batch_size=4)))
+    assert x.shape == (4, 1, 8, 8) and labels.tolist() == [0, 1, 2, 0]
+
+
+def test_subset_keeps_order_labels_and_classes() -> None:
+    toys = toy()
+    part = toys.subset([7, 2])
+    assert torch.equal(part.images, toys.images[[7, 2]]) and part.labels.tolist() == [1, 2]
+    assert part.classes == toys.classes
+    for same in (torch.tensor([7, 2]), np.array([7, 2]), (7, 2)):
+        assert torch.equal(toys.subset(same).images, part.images)
+    assert toys.subset(toys.labels == 0).labels.tolist() == [0, 0, 0, 0]
+    with pytest.raises(IndexError):
+        toys.subset([10])
+    with pytest.raises(ValueError, match="at least one picture, got none"):
+        toys.subset([])
+
+
+def keys(toys: ImageData) -> list[bytes]:
+    return sorted(picture.numpy().tobytes() for picture in toys.images)
+
+
+def test_split_is_a_partition() -> None:
+    toys = toy(50)
+    first, second = toys.split(0.3, seed=1)
+    assert (len(first), len(second)) == (15, 35)
+    assert sorted(keys(first) + keys(second)) == keys(toys)
+    assert keys(first) == keys(toys.split(0.3, seed=1)[0]) != keys(toys.split(0.3, seed=2)[0])
+    for fraction in (0, 1, -0.5, 0.001):
+        with pytest.raises(ValueError, match="leaves a part empty"):
+            toys.split(fraction, seed=1)
+
+
+def test_random_subset_has_no_repeats_and_repeats_itself() -> None:
+    toys = toy(50)
+    part = toys.random_subset(20, seed=3)
+    assert len(set(keys(part))) == 20 and set(keys(part)) <= set(keys(toys))
+    assert torch.equal(part.images, toys.random_subset(20, seed=3).images)
+    assert keys(toys.random_subset(50, seed=3)) == keys(toys)
+    for n in (0, 51):
+        with pytest.raises(ValueError, match=f"n from 1 to 50, got {n}"):
+            toys.random_subset(n, seed=3)
+
+
+def test_resized_goes_through_the_one_resize() -> None:
+    toys = toy(channels=3, size=20)
+    expected = images.to_uint8(images.resize(toys.as_tensors()[0], 8))
+    assert torch.equal(toys.resized(8).images, expected)
+    assert torch.equal(toys.resized(20).images, toys.images)
+
+
+BAD_STORAGE = {
+    "floats": (torch.zeros(2, 1, 8, 8), TypeError, "expected a uint8 tensor, got torch.float32"),
+    "numpy": (np.zeros((2, 1, 8, 8), np.uint8), TypeError, "uint8 tensor, got ndarray"),
+    "not square": (torch.zeros(2, 1, 8, 9).byte(), ValueError, "square pictures"),
+    "three axes": (
+        torch.zeros(2, 8, 8).byte(),
+        ValueError,
+        r"\(N, C, H, H\), got shape \(2, 8, 8\)",
+    ),
+    "none": (torch.zeros(0, 1, 8, 8).byte(), ValueError, "at least one picture"),
+}
+
+
+@pytest.mark.parametrize(("pixels", "error", "message"), BAD_STORAGE.values(), ids=BAD_STORAGE)
+def test_bad_storage_is_named(pixels: object, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        ImageData(pixels)
+
+
+def test_labels_must_fit() -> None:
+    pixels = toy(3).images
+    with pytest.raises(ValueError, match="expected 0 to 1, got 2"):
+        ImageData(pixels, [0, 1, 2], classes=("a", "b"))
+    with pytest.raises(ValueError, match=r"\(3,\), got \(2,\)"):
+        ImageData(pixels, [0, 1])
+    with pytest.raises(ValueError, match="expected 0 or more, got -1"):
+        ImageData(pixels, [0, 1, -1])
+
+
+# MNIST
+
+PUBLISHED_COUNTS = {
+    "train": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+    "test": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+}
+ORIGINAL_MD5 = {  # of the four uncompressed files as first published
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """The IDX format: two zeros, 8 for unsigned bytes, number of axes, their lengths, the data."""
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+
+
+def write_idx(folder: Path, split: str) -> dict[str, str]:
+    """Write a split as torchvision expects it; returns the files' MD5."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digits, prefix = data.mnist(split), {"train": "train", "test": "t10k"}[split]
+    arrays = {
+        f"{prefix}-images-idx3-ubyte": digits.images[:, 0, 2:-2, 2:-2].numpy(),
+        f"{prefix}-labels-idx1-ubyte": digits.labels.byte().numpy(),
+    }
+    for name, array in arrays.items():
+        (folder / name).write_bytes(idx_bytes(array))
+    return {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in arrays}
+
+
+@pytest.fixture(scope="module")
+def idx_root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("torchvision")
+    sums = write_idx(root / "MNIST/raw", "train") | write_idx(root / "MNIST/raw", "test")
+    assert sums == ORIGINAL_MD5
+    return root
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_mnist_has_the_published_counts(split: str) -> None:
+    digits = data.mnist(split)
+    assert digits.labels.bincount().tolist() == PUBLISHED_COUNTS[split]
+    assert digits.images.shape == (sum(PUBLISHED_COUNTS[split]), 1, 32, 32)
+    assert digits.classes == tuple("0123456789") and digits.name == f"mnist {split}"
+
+
+def test_mnist_border_is_background() -> None:
+    x, _ = data.mnist("test").as_tensors()
+    x[..., 2:-2, 2:-2] = -1
+    assert (x == -1).all()
+
+
+def test_mnist_equals_the_original_files_and_torchvision(idx_root: Path) -> None:
+    from torchvision.datasets import MNIST
+
+    for split in ("train", "test"):
+        theirs, ours = MNIST(idx_root, train=split == "train", download=False), data.mnist(split)
+        assert torch.equal(ours.images[:, 0, 2:-2, 2:-2], theirs.data)
+        assert torch.equal(ours.labels, theirs.targets)
+
+
+def test_mnist_copies_are_independent() -> None:
+    spoiled = data.mnist("test")
+    spoiled.images.zero_()
+    spoiled.labels.zero_()
+    assert data.mnist("test").images.any() and data.mnist("test").labels.any()
+
+
+def test_unknown_split() -> None:
+    for make in (data.mnist, data.cifar10):
+        with pytest.raises(ValueError, match="'train' or 'test', got 'valid'"):
+            make("valid")
+
+
+def test_data_imports_neither_torchvision_nor_scipy() -> None:
+    code = (
+        "import sys; from ldmlib import data; data.mnist('test'); "
+        "print([m for m in 'torchvision scipy matplotlib ipywidgets'.split() if m in sys.modules])"
+    )
+    root = Path(data.__file__).parents[1]
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert out.stdout.strip() == "[]", out.stderr
+
+
+# torchvision's sets
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
+)
+def test_grey_sets_of_torchvision(idx_root: Path, name: str, folder: str, monkeypatch) -> None:
+    """MNIST's files stand in for those of its two siblings, which have the same format."""
+    shutil.copytree(idx_root / "MNIST", idx_root / folder)
+    monkeypatch.setenv("LDMLIB_DATA", str(idx_root))
+    loaded = data.load(name, "test")
+    assert torch.equal(loaded.images, data.mnist("test").images)
+    assert torch.equal(loaded.labels, data.mnist("test").labels)
+    assert loaded.num_classes == 10 and loaded.name == f"{name} test"
+
+
+def stand_in(monkeypatch, name: str, **attributes: object) -> None:
+    monkeypatch.setattr(
+        f"torchvision.datasets.{name}", lambda *_, **__: SimpleNamespace(**attributes)
+    )
+
+
+def test_colour_sets_of_torchvision(monkeypatch, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    expected, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2), [3, 1, 4, 9]
+    names = [f"thing {i}" for i in range(10)]
+    stand_in(monkeypatch, "CIFAR10", data=pixels, targets=labels, classes=names)
+    stand_in(monkeypatch, "SVHN", data=expected.numpy(), labels=np.array(labels))
+    for loaded in (data.cifar10("test", tmp_path), data.svhn("test", tmp_path)):
+        assert torch.equal(loaded.images, expected) and loaded.labels.tolist() == labels
+    assert data.cifar10(root=tmp_path).classes == tuple(names)
+    assert data.svhn(root=tmp_path).classes == tuple("0123456789")
+
+
+PLACES = {
+    "fashion_mnist": ("FashionMNIST", "FashionMNIST/raw/.*idx3"),
+    "kmnist": ("KMNIST", "KMNIST/raw/.*idx3"),
+    "cifar10": ("CIFAR10", "cifar-10-python.tar.gz"),
+    "svhn": ("SVHN", "32x32.mat"),
+}
+
+
+@pytest.mark.parametrize(("name", "place"), PLACES.items(), ids=PLACES)
+def test_offline_says_which_files_go_where(name: str, place: tuple, monkeypatch, tmp_path) -> None:
+    def offline(self) -> None:
+        raise URLError("no network")
+
+    class_name, files = place
+    monkeypatch.setattr(f"torchvision.datasets.{class_name}.download", offline)
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}.*no network.*put there .*{files}"):
+        data.KNOWN[name]("train", tmp_path)
+
+
+def test_unknown_set_of_torchvision() -> None:
+    with pytest.raises(ValueError, match="'cifar': expected one of fashion_mnist, .*cifar10"):
+        data.from_torchvision("cifar")
+
+
+# Folders
+
+
+def paint(path: Path, colour: object = (200, 40, 90), size: tuple = (40, 40), mode="RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def test_folder_reads_every_kind_recursively(tmp_path: Path) -> None:
+    for i, suffix in enumerate(["png", "jpg", "JPEG", "webp", "bmp", "gif"]):
+        paint(tmp_path / ("deep/er" if i % 2 else "") / f"a.{suffix}")
+    paint(tmp_path / ".hidden" / "a.png")
+    paint(tmp_path / "._a.png")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    found = data.from_folder(tmp_path)
+    assert len(found) == 6 and (found.channels, found.size) == (3, 32)
+    assert found.labels is None and found.name == tmp_path.name
+    distance = found.images.int() - torch.tensor([200, 40, 90]).view(3, 1, 1)
+    assert distance.abs().max() <= 8  # lossy formats
+
+
+def test_folder_equals_crop_and_the_one_resize(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
+    for i in range(2):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    square = images.from_uint8(torch.from_numpy(pixels[:, 15:65]).permute(2, 0, 1)[None])
+    expected = images.to_uint8(images.resize(square, 32))
+    assert torch.equal(data.from_folder(tmp_path).images, expected.repeat(2, 1, 1, 1))
+
+
+def test_folder_of_several_sizes_takes_the_typical_one(tmp_path: Path) -> None:
+    for i, side in enumerate([20, 100, 110, 120, 900]):
+        paint(tmp_path / f"{i}.png", size=(side + 30, side))
+    assert data.from_folder(tmp_path).size == 64
+    assert data.from_folder(tmp_path, size=48).size == 48
+
+
+@pytest.mark.parametrize(("side", "size"), [(16, 32), (32, 32), (64, 64), (127, 64), (300, 128)])
+def test_folder_default_size(tmp_path: Path, side: int, size: int) -> None:
+    for i in range(2):
+        paint(tmp_path / f"{i}.png", size=(side, side + 5))
+    assert data.from_folder(tmp_path).size == size
+
+
+def test_subfolders_are_classes(tmp_path: Path) -> None:
+    for name in ("dog/1", "cat/1", "cat/deeper/2"):
+        paint(tmp_path / f"{name}.png")
+    found = data.from_folder(tmp_path)
+    assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 0, 1]
+    paint(tmp_path / "stray.png")
+    assert data.from_folder(tmp_path).labels is None
+
+
+def test_one_subfolder_is_no_class(tmp_path: Path) -> None:
+    for i in range(2):
+        paint(tmp_path / "all" / f"{i}.png")
+    assert data.from_folder(tmp_path).num_classes == 0
+
+
+def test_grey_only_where_all_are_grey(tmp_path: Path) -> None:
+    paint(tmp_path / "1.png", (70, 70, 70))
+    paint(tmp_path / "2.jpg", 70, mode="L")
+    assert data.from_folder(tmp_path).channels == 1
+    paint(tmp_path / "3.png", (70, 70, 71))
+    assert data.from_folder(tmp_path).channels == 3
+
+
+def test_transparent_is_laid_on_white(tmp_path: Path) -> None:
+    for i in range(2):
+        paint(tmp_path / f"{i}.png", (255, 0, 0, 0), mode="RGBA")
+    assert (data.from_folder(tmp_path).images == 255).all()
+
+
+def test_limit_is_spread_over_the_classes(tmp_path: Path) -> None:
+    for i in range(20):
+        paint(tmp_path / f"{i % 2}" / f"{i}.png", size=(32, 32))
+    found = data.from_folder(tmp_path, limit=6)
+    assert found.labels.bincount().tolist() == [3, 3]
+    assert len(data.from_folder(tmp_path, limit=99)) == 20
+
+
+def test_unreadable_pictures_are_skipped_and_named(tmp_path: Path) -> None:
+    for i in range(3):
+        paint(tmp_path / f"{i}.png", size=(64, 64))
+    whole = (tmp_path / "0.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:60])
+    for name in "wxyz":
+        (tmp_path / f"{name}.jpg").write_bytes(b"not a picture")
+    with pytest.warns(
+        UserWarning, match=r"skipped 5 unreadable pictures: cut\.png.*, \.\.\."
+    ) as seen:
+        assert len(data.from_folder(tmp_path)) == 3
+    assert "x.jpg" in str(seen[0].message) and "y.jpg" not in str(seen[0].message)
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a folder of pictures at .*nowhere"):
+        data.from_folder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"at least 2 pictures.*found 0 .*\.png"):
+        data.from_folder(tmp_path)
+    paint(tmp_path / "a.png")
+    with pytest.raises(NotADirectoryError, match=r"a\.png is a file"):
+        data.from_folder(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="at least 2 pictures to learn from, found 1"):
+        data.from_folder(tmp_path)
+    (tmp_path / "b.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="found 2 and could read 1"):
+        data.from_folder(tmp_path)
+
+
+def test_tiny_pictures_are_refused_unless_a_size_is_given(tmp_path: Path) -> None:
+    for i in range(2):
+        paint(tmp_path / f"{i}.png", size=(40, 9))
+    with pytest.raises(ValueError, match="pictures of 9 pixels are too small, expected 16 or more"):
+        data.from_folder(tmp_path)
+    assert data.from_folder(tmp_path, size=32).size == 32
+
+
+# NumPy files
+
+
+@pytest.mark.parametrize("labels", [None, [2, 0, 1]])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_npz_reads_what_save_npz_wrote(tmp_path: Path, channels: int, labels: list | None) -> None:
+    x = toy(3, channels).as_tensors()[0]
+    images.save_npz(tmp_path / "a.npz", x, labels)
+    back = data.from_npz(tmp_path / "a.npz")
+    assert torch.equal(back.as_tensors()[0], x) and back.name == "a"
+    assert (back.labels is None) if labels is None else back.labels.tolist() == labels
+
+
+def save(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["nchw", "nhwc"])
+def test_npz_layouts(tmp_path: Path, axes: tuple) -> None:
+    pixels = toy(5, channels=3).images
+    path = save(tmp_path / "a.npz", images=pixels.permute(axes).numpy())
+    assert torch.equal(data.from_npz(path).images, pixels)
+
+
+def test_npz_grey_without_a_channel_axis(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", images=toy(5).images[:, 0].numpy())
+    assert torch.equal(data.from_npz(path).images, toy(5).images)
+
+
+def test_npz_crops_resizes_and_lays_on_white(tmp_path: Path) -> None:
+    pixels = torch.zeros(2, 20, 30, 4).byte().numpy()
+    found = data.from_npz(save(tmp_path / "a.npz", images=pixels), size=8)
+    assert found.images.shape == (2, 3, 8, 8) and (found.images == 255).all()
+    wide = toy(2, channels=3, size=20).images
+    path = save(tmp_path / "b.npz", images=wide[:, :, 4:16].permute(0, 2, 3, 1).numpy())
+    assert torch.equal(data.from_npz(path).images, wide[:, :, 4:16, 4:16])
+
+
+PIXELS = np.zeros((3, 8, 8), np.uint8)
+BAD_ARRAYS = {
+    "no images": ({"x": PIXELS, "y": PIXELS}, ValueError, r"'images', found \['x', 'y'\]"),
+    "empty": ({}, ValueError, "found nothing"),
+    "floats": ({"images": PIXELS / 2 + 0.5}, TypeError, r"got float64 from 0.5 to 0.5; .*x \* 255"),
+    "int64": ({"images": PIXELS.astype(int)}, TypeError, "expected uint8 images, got int64"),
+    "two axes": ({"images": PIXELS[0]}, ValueError, r"C = 1, 3 or 4, got shape \(8, 8\)"),
+    "channels": ({"images": np.zeros((2, 8, 8, 7), np.uint8)}, ValueError, "C = 1, 3 or 4"),
+    "no pictures": ({"images": PIXELS[:0]}, ValueError, "at least one picture"),
+    "few labels": (
+        {"images": PIXELS, "labels": np.array([1, 2])},
+        ValueError,
+        r"\(3,\), got \(2,\)",
+    ),
+    "float labels": ({"images": PIXELS, "labels": np.ones(3)}, TypeError, "whole numbers"),
+    "negative": ({"images": PIXELS, "labels": np.array([0, -4, 1])}, ValueError, "got -4"),
+    "pickles": ({"images": np.array([{}, []], object)}, ValueError, "plain arrays"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "error", "text"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_bad_arrays_are_named(tmp_path: Path, arrays: dict, error: type, text: str) -> None:
+    with pytest.raises(error, match=text):
+        data.from_npz(save(tmp_path / "a.npz", **arrays))
+
+
+@pytest.mark.parametrize("kept", [0, 30, 0.5, -1])
+def test_npz_cut_short(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "a.npz"
+    images.save_npz(path, toy().as_tensors()[0])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    with pytest.raises(ValueError, match="a damaged or other file"):
+        data.from_npz(path)
+
+
+def test_npz_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"expected a \.npz file at"):
+        data.from_npz(tmp_path / "a.npz")
+    np.save(tmp_path / "a.npy", PIXELS)
+    os.rename(tmp_path / "a.npy", tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="a damaged or other file"):
+        data.from_npz(tmp_path / "a.npz")
+
+
+# One call for all
+
+
+def test_load_dispatches(tmp_path: Path) -> None:
+    assert data.load("mnist", "test").name == "mnist test"
+    for i in range(2):
+        paint(tmp_path / "mine" / f"{i}.png")
+    images.save_npz(tmp_path / "a.npz", toy().as_tensors()[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(data.load(tmp_path / "mine")) == 2
+        assert data.load(str(tmp_path / "mine"), size=16).size == 16
+        assert len(data.load(tmp_path / "a.npz")) == 10
+
+
+def test_unknown_source_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match="'minst': expected mnist, fashion_mnist, .*no such folder"
+    ):
+        data.load("minst")
+    (tmp_path / "a.zip").write_bytes(b"")
+    with pytest.raises(ValueError, match="a file of another kind"):
+        data.load(tmp_path / "a.zip")
+    with pytest.raises(FileNotFoundError, match="expected a .npz file"):
+        data.load("missing.npz")

@@ -1,0 +1,284 @@
+"""Laws of `ldmlib.files`: round trips are exact, and no failure costs an earlier file."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ldmlib import files
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """A file that was saved before and must survive whatever happens."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"earlier")
+    return path
+
+
+def assert_untouched(path: Path) -> None:
+    assert path.read_bytes() == b"earlier"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def raise_disk_full(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data[:3])
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+# Atomic saving
+
+
+def test_atomic_path_replaces_on_success(earlier: Path) -> None:
+    with files.atomic_path(earlier) as temporary:
+        assert temporary.parent == earlier.parent
+        temporary.write_bytes(b"later")
+        assert earlier.read_bytes() == b"earlier"
+    assert earlier.read_bytes() == b"later"
+    assert os.listdir(earlier.parent) == [earlier.name]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError, OSError])
+def test_atomic_path_keeps_the_earlier_file_on_any_error(earlier: Path, error: type) -> None:
+    with pytest.raises(error), files.atomic_path(earlier) as temporary:
+        temporary.write_bytes(b"half of")
+        raise error()
+    assert_untouched(earlier)
+
+
+def test_ctrl_c_during_the_replacement_leaves_no_temporary(earlier: Path, monkeypatch) -> None:
+    def interrupted(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.save_bytes(earlier, b"later")
+    assert_untouched(earlier)
+
+
+def test_atomic_path_follows_links_and_makes_folders(tmp_path: Path) -> None:
+    real, link = tmp_path / "deep" / "real.txt", tmp_path / "link.txt"
+    link.symlink_to(real)
+    files.save_bytes(link, b"x")
+    assert link.is_symlink() and real.read_bytes() == b"x"
+
+
+def test_saving_over_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        files.save_bytes(tmp_path, b"x")
+
+
+SAVERS = {
+    "json": lambda path: files.save_json(path, {"a": 1}),
+    "tensors": lambda path: files.save_tensors(path, {"a": torch.ones(3)}),
+    "checkpoint": lambda path: files.save_checkpoint(path, {"a": torch.ones(3)}),
+}
+
+
+@pytest.mark.parametrize("save", SAVERS.values(), ids=SAVERS)
+def test_full_disk_is_explained_and_costs_nothing(earlier: Path, monkeypatch, save) -> None:
+    monkeypatch.setattr(Path, "write_bytes", raise_disk_full)
+    with pytest.raises(OSError, match=r"no space.*model.bin.*MiB are free.*is intact") as caught:
+        save(earlier)
+    assert caught.value.errno == errno.ENOSPC
+    assert_untouched(earlier)
+
+
+def test_full_disk_without_an_earlier_file(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Path, "write_bytes", raise_disk_full)
+    with pytest.raises(OSError, match="nothing was left behind"):
+        files.save_bytes(tmp_path / "new", b"12345")
+    assert not os.listdir(tmp_path)
+
+
+# JSON
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    content = {"name": "Zahlen äöü", "sizes": [1, 2.5], "none": None, "nested": {"on": True}}
+    files.save_json(tmp_path / "a.json", content)
+    assert files.load_json(tmp_path / "a.json") == content
+
+
+def test_json_of_an_unknown_type_writes_nothing(earlier: Path) -> None:
+    with pytest.raises(TypeError):
+        files.save_json(earlier, {"a": torch.ones(1)})
+    assert_untouched(earlier)
+
+
+def test_missing_file_lists_what_is_there(earlier: Path) -> None:
+    for load in (files.load_json, files.load_tensors, files.load_checkpoint, files.sha256_of):
+        with pytest.raises(FileNotFoundError, match=r"expected .* at .*other.*model\.bin"):
+            load(earlier.parent / "other")
+        with pytest.raises(FileNotFoundError, match=r"no-folder.*holds .*model\.bin"):
+            load(earlier.parent / "no-folder" / "other")
+        with pytest.raises(IsADirectoryError, match="found a folder"):
+            load(earlier.parent)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"[1, 2]"])
+def test_broken_json(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json.*(not valid JSON|found a list)"):
+        files.load_json(tmp_path / "a.json")
+
+
+# Weights
+
+
+def example_tensors() -> dict[str, torch.Tensor]:
+    wide = torch.arange(12.0).view(3, 4)
+    return {
+        "plain": wide,
+        "transposed": wide.T,
+        "a view of the same": wide[:, 1],
+        "half": wide.bfloat16(),
+        "scalar": torch.tensor(7),
+        "trained": nn.Parameter(torch.ones(2)),
+        "empty": torch.zeros(0, 3),
+    }
+
+
+def test_tensors_round_trip(tmp_path: Path) -> None:
+    path, tensors = tmp_path / "a.safetensors", example_tensors()
+    files.save_tensors(path, tensors, {"made": "by a test"})
+    loaded = files.load_tensors(path, files.sha256_of(path))
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert loaded[name].dtype == tensor.dtype and torch.equal(loaded[name], tensor)
+
+
+def test_sha256_equals_hashlib(earlier: Path) -> None:
+    assert files.sha256_of(earlier) == hashlib.sha256(b"earlier").hexdigest()
+
+
+def test_wrong_hash_names_both(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    files.save_tensors(path, example_tensors())
+    with pytest.raises(ValueError, match=f"expected SHA-256 {'0' * 64}, found") as caught:
+        files.load_tensors(path, "0" * 64)
+    assert files.sha256_of(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_tensors_cut_short(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.safetensors"
+    files.save_tensors(path, example_tensors())
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="cut short or not a safetensors file"):
+        files.load_tensors(path)
+
+
+def test_load_into_copies_exactly() -> None:
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    files.load_into(target, source.state_dict(), "layer")
+    assert all(
+        torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True)
+    )
+
+
+def test_load_into_names_every_kind_of_difference() -> None:
+    module = nn.Linear(3, 2)
+    before = module.weight.clone()
+    with pytest.raises(ValueError) as caught:
+        files.load_into(module, {"weight": torch.ones(5, 3), "gain": torch.ones(2)}, "denoiser")
+    for part in (
+        "denoiser: the checkpoint is from another architecture",
+        "missing 1 (bias)",
+        "unexpected 1 (gain)",
+        "wrong shape 1 (weight 5x3 for 2x3)",
+    ):
+        assert part in str(caught.value)
+    assert torch.equal(module.weight, before)
+
+
+def test_load_into_stays_brief() -> None:
+    many = {f"layers.{i}.weight": torch.ones(1) for i in range(500)}
+    with pytest.raises(ValueError, match=r"unexpected 500 \(.*, \.\.\.\)") as caught:
+        files.load_into(nn.Linear(1, 1), many, "denoiser")
+    assert len(str(caught.value)) < 400
+
+
+# Checkpoints
+
+
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    optimiser = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimiser.step()
+    state = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "random": torch.get_rng_state(),
+        "step": 3,
+        "history": [{"loss": 0.5}],
+    }
+    files.save_checkpoint(tmp_path / "a.pt", state)
+    loaded = files.load_checkpoint(tmp_path / "a.pt")
+    assert loaded["step"] == 3 and loaded["history"] == state["history"]
+    assert torch.equal(loaded["random"], state["random"])
+    torch.testing.assert_close(loaded["model"], state["model"], rtol=0, atol=0)
+    torch.testing.assert_close(loaded["optimiser"], state["optimiser"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("value", [Path("x"), nn.Linear(1, 1), lambda: 0], ids=type)
+def test_checkpoint_that_could_not_be_loaded_is_not_saved(earlier: Path, value: object) -> None:
+    with pytest.raises(TypeError, match="tensors and plain values only"):
+        files.save_checkpoint(earlier, {"value": value})
+    assert_untouched(earlier)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, -1])
+def test_checkpoint_cut_short(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "a.pt"
+    files.save_checkpoint(path, {"a": torch.ones(1000)})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    with pytest.raises(ValueError, match="cut short or not a checkpoint"):
+        files.load_checkpoint(path)
+
+
+class Exploit:
+    """Unpickled, it would make a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+def test_loading_runs_no_code(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save({"a": Exploit(trace)}, tmp_path / "bad.pt")
+    with pytest.raises(ValueError, match="not loaded, as that could run code.*mkdir"):
+        files.load_checkpoint(tmp_path / "bad.pt")
+    assert not trace.exists()
+
+
+# Assets
+
+
+def test_asset_finds_what_ships() -> None:
+    assert files.asset("data", "mnist", "LICENSE.txt").is_file()
+    assert files.asset("data", "mnist").is_dir()
+
+
+def test_missing_asset_lists_the_others() -> None:
+    with pytest.raises(FileNotFoundError, match=r"no data/mnist/nope.*LICENSE\.txt, mnist_full"):
+        files.asset("data", "mnist", "nope")
+
+
+def test_saved_json_ends_with_a_newline(tmp_path: Path) -> None:
+    files.save_json(tmp_path / "a.json", {"a": 1})
+    text = (tmp_path / "a.json").read_text()
+    assert text.endswith("}\n") and json.loads(text) == {"a": 1}

@@ -1,0 +1,185 @@
+"""The house is in order: packages, licences, imports, sizes, and the set-up script's sentences."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import setup_env
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ldmlib"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# A module imports only modules that stand before it.
+ORDER = (
+    *("rng", "files", "images", "data", "probability", "layers", "features", "gan", "autoencoder"),
+    *("schedule", "diffusion", "unet", "sampling", "editing", "runtime", "training", "latent"),
+    *("metrics", "evaluation", "recipes", "plotting", "widgets", "check", "cli"),
+)
+# For the reader only: nothing else in the library imports these.
+READERS_MODULES = {"plotting", "widgets", "check"}
+ENTRY_MODULES = {"__init__", "__main__"}
+# `import ldmlib` stays quick, and works where these are missing.
+NOT_IMPORTED_AT_ONCE = ("matplotlib", "ipywidgets", "scipy", "torchvision")
+LONGEST_MODULE = 300
+
+TOP_LEVEL = {
+    *("README.md", "LICENSE", "LICENSE-TEXT", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *("pyproject.toml", "environment.yml", "Makefile", ".gitignore", ".gitattributes"),
+    *("ldmlib", "notebooks", "tests", "book", ".ci", ".github"),
+}
+
+CONDA_NAMES = {"torch": "pytorch"}
+NOT_ON_CONDA = {"smalldiffusion"}
+CONDA_ONLY = {"pip": "", "python": PROJECT["requires-python"]}
+
+
+def requirements() -> list[Requirement]:
+    """All requirements of pyproject.toml, without the extra that only gathers the others."""
+    extras = PROJECT["optional-dependencies"]
+    named = [text for extra, texts in extras.items() if extra != "all" for text in texts]
+    return [Requirement(text) for text in PROJECT["dependencies"] + named]
+
+
+def modules() -> list[Path]:
+    """The library's files."""
+    return sorted(PACKAGE.glob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The names of the library's modules that a file imports, wherever in the file it does so."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            source = ".".join(filter(None, ["ldmlib" if node.level else "", node.module]))
+            names |= {source} | {f"{source}.{alias.name}" for alias in node.names}
+    inside = {name.split(".")[1] for name in names if name.startswith("ldmlib.")}
+    return {name for name in inside if (PACKAGE / f"{name}.py").is_file()}
+
+
+def test_requirements_have_a_lower_bound_and_no_other() -> None:
+    for requirement in requirements():
+        assert [bound.operator for bound in requirement.specifier] == [">="], str(requirement)
+
+
+def test_one_lower_bound_a_package() -> None:
+    bounds = {(requirement.name, str(requirement.specifier)) for requirement in requirements()}
+    names = [name for name, _ in bounds]
+    assert len(names) == len(set(names)), "a package has different bounds in two extras"
+
+
+def test_extra_all_gathers_the_others() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert Requirement(extras["all"][0]).extras == set(extras) - {"all"}
+
+
+def test_environment_yml_equals_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *packages, pip = environment["dependencies"]
+    found = {(item := Requirement(text)).name: str(item.specifier) for text in packages}
+    expected = {
+        CONDA_NAMES.get(item.name, item.name): str(item.specifier)
+        for item in requirements()
+        if item.name not in NOT_ON_CONDA
+    }
+    assert found == expected | CONDA_ONLY
+    assert environment["channels"] == ["conda-forge"]
+    assert pip == {"pip": ["-e .[all]"]}
+
+
+def test_the_wheel_holds_every_module_and_asset(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(PACKAGE, source / "ldmlib", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
+        shutil.copy(ROOT / name, source)
+    files = [path for path in (source / "ldmlib").rglob("*") if path.is_file()]
+    expected = {path.relative_to(source).as_posix() for path in files}
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(source)], check=True)
+    (wheel,) = tmp_path.glob("ldmlib-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name for name in names if name.startswith("ldmlib/")} == expected
+    assert {Path(name).name for name in names if "licenses/" in name} == {"LICENSE", "LICENSE-TEXT"}
+
+
+def test_import_stays_light() -> None:
+    code = f"import ldmlib, sys; print([m for m in {NOT_IMPORTED_AT_ONCE} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+def test_imports_go_one_way(path: Path) -> None:
+    imported = imported_modules(path)
+    if path.stem not in ENTRY_MODULES:
+        assert path.stem in ORDER, f"{path.stem} has no place in ORDER yet: give it one"
+        earlier = set(ORDER[: ORDER.index(path.stem)])
+        assert not imported - earlier, "these do not stand before it in ORDER"
+    if path.stem not in READERS_MODULES:
+        assert not imported & READERS_MODULES, "plotting, widgets and check are for the reader"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+def test_modules_are_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_MODULE
+
+
+def test_top_level_is_tidy() -> None:
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode != 0:
+        pytest.skip("not a git checkout")
+    assert {name.split("/")[0] for name in listing.stdout.splitlines()} <= TOP_LEVEL
+
+
+def test_setup_says_that_python_is_too_old() -> None:
+    with pytest.raises(setup_env.SetupError, match=r"Python 3\.10 or newer is needed.* is 3\.9"):
+        setup_env.check_python((3, 9, 18), "python3")
+
+
+def test_setup_says_that_there_is_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e9))
+    with pytest.raises(setup_env.SetupError, match=r"needs about 8 GB, .* has 1\.0 GB free"):
+        setup_env.check_space(str(tmp_path / "not" / "made" / "yet"))
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("Retrying after NewConnectionError\nERROR: No such package", "network is missing"),
+        ("ERROR: Could not install: [Errno 28] No space left on device", "disk is full"),
+        ("ERROR: broken wheel", "could not install the project (ERROR: broken wheel)"),
+    ],
+)
+def test_setup_explains_what_pip_said(said: str, sentence: str) -> None:
+    assert sentence in setup_env.explain(said)
+
+
+def test_setup_installs_again_only_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = tmp_path / "stamp.txt"
+    assert setup_env.read_stamp(str(stamp)) == set()
+    stamp.write_text(f"{setup_env.fingerprint()}\nlab,test\n")
+    assert setup_env.read_stamp(str(stamp)) == {"lab", "test"}
+    monkeypatch.setattr(setup_env, "fingerprint", lambda: "another")
+    assert setup_env.read_stamp(str(stamp)) == set()
