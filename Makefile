@@ -11,6 +11,7 @@ NB ?=
 
 PY := $(VENV)/bin/python
 SETUP := $(PYTHON) tests/tools/setup_env.py --venv $(VENV)
+# JupyterLab refuses to run as root, as in many containers, unless it is told to.
 ROOT_ARGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -21,7 +22,8 @@ help:  ## this list
 
 lab:  ## install on the first run, then open JupyterLab on notebook 00
 	@$(SETUP) lab
-	$(PY) -m jupyterlab $(ROOT_ARGS) notebooks/00_start_here.ipynb $(LAB_ARGS)
+	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ROOT_ARGS) $(LAB_ARGS)
 
 test:  ## ruff, unit tests, every notebook, and a summary with times
 	@$(SETUP) lab,test
@@ -37,7 +39,7 @@ bench:  ## measure the recipe and its peers: tests/bench/results.json and a figu
 
 weights:  ## retrain every bundled weight with the course's own code
 	@$(SETUP) lab
-	$(PY) -m ldmlib.recipes --all
+	$(PY) -m ldmlib.weights
 
 notebooks:  ## run notebooks from their py twins and store the outputs
 	@$(SETUP) lab,test

@@ -8,6 +8,7 @@ section 3.1 and appendix G); no noise schedule is involved here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -76,10 +77,6 @@ class DiagonalGaussian:
         return 0.5 * terms.flatten(1).sum(1)
 
 
-def _level(c_in: int, c_out: int, blocks: int) -> list[nn.Module]:
-    return [ResBlock(c_in if i == 0 else c_out, c_out) for i in range(blocks)]
-
-
 class Encoder(nn.Sequential):
     """(n, C, H, W) pictures -> (n, 2c, H/f, W/f): mean and log-variance.
 
@@ -95,8 +92,8 @@ class Encoder(nn.Sequential):
         ]
         for level, level_width in enumerate(config.widths):
             if level:
-                layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
-            layers += _level(width, level_width, config.blocks)
+                layers.append(nn.Conv2d(width, level_width, 3, stride=2, padding=1))
+            layers += [ResBlock(level_width, level_width) for _ in range(config.blocks)]
             width = level_width
         head = nn.Conv2d(width, 2 * config.latent_channels, 3, padding=1)
         super().__init__(*layers, group_norm(width), nn.SiLU(), head)
@@ -106,15 +103,14 @@ class Decoder(nn.Sequential):
     """(n, c, h, w) latents -> (n, C, f h, f w) pictures; the last doubling unfolds channels."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
-        width = config.widths[-1]
-        layers: list[nn.Module] = [nn.Conv2d(config.latent_channels, width, 3, padding=1)]
-        for level, level_width in reversed(list(enumerate(config.widths))):
-            layers += _level(width, level_width, config.blocks)
-            width = level_width
+        widths = config.widths[::-1]
+        layers: list[nn.Module] = [nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)]
+        for level, width in enumerate(widths):
             if level:
-                layers.append(Upsample(width))
-        self_head = nn.Conv2d(width, 4 * config.channels, 3, padding=1)
-        super().__init__(*layers, group_norm(width), nn.SiLU(), self_head, nn.PixelShuffle(2))
+                layers.append(Upsample(widths[level - 1], width))
+            layers += [ResBlock(width, width) for _ in range(config.blocks)]
+        head = nn.Conv2d(widths[-1], 4 * config.channels, 3, padding=1)
+        super().__init__(*layers, group_norm(widths[-1]), nn.SiLU(), head, nn.PixelShuffle(2))
 
     @property
     def last_weight(self) -> Tensor:
@@ -220,7 +216,8 @@ class AutoencoderLoss:
             self.optimizer = torch.optim.Adam(
                 self.discriminator.parameters(), lr=config.discriminator_lr, betas=(0.5, 0.9)
             )
-        self.fake: Tensor | None = None
+        self.fakes: list[Tensor] = []
+        self.mean: Callable[[Tensor], Tensor] = lambda x: x  # over processes, see `prepare`
 
     def __call__(self, model, x: Tensor, _labels, generator: Generator, step: int):
         """Loss (scalar) and its parts, for one batch x (n, C, H, W)."""
@@ -235,19 +232,20 @@ class AutoencoderLoss:
         if self.discriminator is not None and step >= self.config.adversarial_start:
             with frozen(self.discriminator):
                 parts["adversarial"] = generator_loss(self.discriminator(x_hat))
-            weight = adaptive_weight(loss, parts["adversarial"], model)
+            weight = adaptive_weight(loss, parts["adversarial"], model, self.mean)
             loss = loss + self.config.adversarial * weight * parts["adversarial"]
-            self.fake = x_hat.detach()
+            self.fakes = [*self.fakes, x_hat.detach()]
         return loss, parts
 
     def after_step(self, x: Tensor) -> None:
         """Update the discriminator on the batch that the autoencoder has just seen."""
-        if self.fake is not None:
-            discriminator_step(self.trained, self.optimizer, x, self.fake)
-            self.fake = None
+        if self.fakes:
+            discriminator_step(self.trained, self.optimizer, x, torch.cat(self.fakes))
+            self.fakes = []
 
     def prepare(self, runtime) -> None:
         """Move to the runtime's device; let its processes share the discriminator's gradients."""
+        self.mean, self.fakes = runtime.mean, []
         if self.features is not None:
             self.features.to(runtime.device)
         if self.discriminator is not None:
@@ -269,9 +267,19 @@ class AutoencoderLoss:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def adaptive_weight(loss: Tensor, adversarial: Tensor, model: nn.Module) -> Tensor:
-    """Ratio of the two terms' gradient lengths at the last layer (arXiv 2012.09841, eq. 7)."""
+def adaptive_weight(
+    loss: Tensor,
+    adversarial: Tensor,
+    model: nn.Module,
+    mean: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+) -> Tensor:
+    """Ratio of the two terms' gradient lengths at the last layer (arXiv 2012.09841, eq. 7).
+
+    `mean` averages a gradient over the processes that share the batch. With `accumulate` each
+    part of a batch has its own ratio.
+    """
     weight = getattr(model, "module", model).decoder.last_weight
     (wanted,) = torch.autograd.grad(loss, weight, retain_graph=True)
     (given,) = torch.autograd.grad(adversarial, weight, retain_graph=True)
+    wanted, given = mean(wanted), mean(given)
     return (wanted.norm() / (given.norm() + 1e-4)).clamp(max=1e4).detach()

@@ -146,13 +146,14 @@ class Diffusion:
     def __post_init__(self) -> None:
         Parametrisation(self.parametrisation)
         if self.time_sampling not in ("uniform", "logit_normal"):
-            raise ValueError(f"time_sampling is 'uniform' or 'logit_normal', not "
-                             f"{self.time_sampling!r}")
+            raise ValueError(
+                f"time_sampling is 'uniform' or 'logit_normal', not {self.time_sampling!r}"
+            )
         if self.weighting not in ("none", "min_snr"):
             raise ValueError(f"weighting is 'none' or 'min_snr', not {self.weighting!r}")
         if self.weighting == "min_snr":
             min_snr_weight(torch.ones(1), self.parametrisation)
-        if self.parametrisation == "eps" and Schedule(self.schedule).terminal_alpha == 0:
+        if self.curves.terminal_alpha == 0 and self.parametrisation == "eps":
             raise ValueError(
                 f"schedule {self.schedule!r} ends in pure noise (alpha(1) = 0), where "
                 "eps-prediction cannot recover the picture; use 'v', 'x0' or 'flow'"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ldmlib import metrics
-from ldmlib.data import ImageData, load
-from ldmlib.features import bundled_classifier, extract
+from ldmlib.data import KNOWN, ImageData, load
+from ldmlib.features import RandomFeatures, bundled_classifier, extract
 from ldmlib.files import load_tensors, save_tensors
 from ldmlib.images import check_images, from_uint8, resize, to_uint8
 from ldmlib.metrics import Interval
@@ -27,7 +27,7 @@ class Report:
     """All scores of one set of pictures, with what is needed to read them.
 
     `agreement` is None where no labels were asked for, `inception_score` where the feature network
-    is no classifier.
+    is no classifier; `floor_n` is the floor's own n where there are fewer held-out pictures than n.
     """
 
     n: int
@@ -43,6 +43,7 @@ class Report:
     features: str
     inception_score: float | None = None
     agreement: float | None = None
+    floor_n: int | None = None
 
     @property
     def ratio(self) -> float:
@@ -50,11 +51,12 @@ class Report:
         return self.fid.value / self.floor
 
     def __str__(self) -> str:
+        floor_n = "the same n" if self.floor_n is None else f"n = {self.floor_n:,}, all there are"
         lines = [
             f"n = {self.n:,} pictures against {self.reference}, features {self.features}",
             f"FID        {self.fid.value:8.2f}   95 % interval {self.fid.low:.2f} to "
             f"{self.fid.high:.2f}",
-            f"floor      {self.floor:8.2f}   real held-out pictures at the same n",
+            f"floor      {self.floor:8.2f}   real held-out pictures at {floor_n}",
             f"ratio      {self.ratio:8.2f}   FID / floor",
             f"KID x 1000 {1000 * self.kid:8.2f}   unbiased, 0 is best, may be negative",
             f"precision  {self.precision:8.3f}   real: {self.floor_precision:.3f}",
@@ -90,7 +92,7 @@ class Evaluator:
         if cache and path.is_file():
             try:
                 return load_tensors(path)["features"].double()
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, OSError):
                 pass  # a broken cache is made anew
         features = torch.cat([extract(self.network, from_uint8(part))[0]
                               for part in data.images.split(2000)])
@@ -140,6 +142,7 @@ class Evaluator:
             reference=f"{len(self.train):,} of {self.train_data.name}",
             features=self.name,
             inception_score=metrics.inception_score(probabilities) if has_classes else None,
+            floor_n=None if n <= len(self.held_out) else len(self.held_out),
             agreement=None if labels is None or not has_classes
             else metrics.label_agreement(probabilities, labels),
         )  # fmt: skip
@@ -165,6 +168,26 @@ def _try_save(path: Path, features: Tensor) -> None:
         save_tensors(path, {"features": features.float()})
     except OSError:
         pass
+
+
+def evaluator_for(source: str) -> Evaluator:
+    """The evaluator for a data set by name, a folder, or an .npz file.
+
+    MNIST is judged by its own classifier, everything else by `RandomFeatures`. Sets with an
+    official test split use it as the floor; of others a tenth, drawn at random, is held out.
+    """
+    if source == "mnist":
+        return mnist_evaluator()
+    train = load(source)
+    held_out = load(source, "test") if source in KNOWN else None
+    return evaluator_of(train, held_out)
+
+
+def evaluator_of(train: ImageData, held_out: ImageData | None = None, cache=True) -> Evaluator:
+    """An evaluator of pictures that no classifier here knows."""
+    if held_out is None:
+        held_out, train = train.split(0.1, seed=0)
+    return Evaluator(train, held_out, RandomFeatures(train.channels), "random filters", cache)
 
 
 @lru_cache

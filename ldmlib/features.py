@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ldmlib.files import asset, load_into, load_json, load_tensors, save_json, save_tensors, sha256_of
 from ldmlib.images import check_images
+from ldmlib.rng import seeded
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,14 @@ class Classifier(nn.Module):
                 )
             )
             width = stage_width
-        self.project = nn.Linear(width * 16, config.features)
+        self.widen = nn.Sequential(
+            nn.Conv2d(width, config.features, 3, padding=1, bias=False),
+            nn.BatchNorm2d(config.features),
+            nn.ReLU(),
+        )
         self.head = nn.Linear(config.features, config.num_classes)
+        self.register_buffer("feature_mean", torch.zeros(width))
+        self.register_buffer("feature_whitener", torch.eye(width))
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """What each stage sees before its pooling: one (n, width, h, w) tensor a stage."""
@@ -64,14 +71,79 @@ class Classifier(nn.Module):
             maps.append(x)
         return maps
 
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, width) and logits (n, num_classes) in one pass."""
+        last = self.feature_maps(x)[-1]
+        features = (last.mean((2, 3)) - self.feature_mean) @ self.feature_whitener
+        return features, self.head(self.widen(last).mean((2, 3)))
+
     def features(self, x: Tensor) -> Tensor:
-        """The last layer before the decision: (n, features), not negative."""
-        last = F.adaptive_max_pool2d(self.feature_maps(x)[-1], 4)
-        return F.relu(self.project(last.flatten(1)))
+        """The last stage's maps, averaged over the picture and whitened: (n, width).
+
+        Raw features vary almost only between classes, and a distance of them would see little
+        else. Whitened (mean 0, covariance I over the training set), every direction counts by how
+        much real pictures vary in it.
+        """
+        return self.look(x)[0]
+
+    @torch.no_grad()
+    def fit_whitening(self, x: Tensor) -> None:
+        """Measure mean and covariance of the averaged maps over the training pictures x, once."""
+        features = in_batches(lambda part: self.feature_maps(part)[-1].mean((2, 3)), x).double()
+        values, vectors = torch.linalg.eigh(features.T.cov())
+        scale = values.clamp(min=1e-6 * values.max()).rsqrt()
+        self.feature_mean.copy_(features.mean(0))
+        self.feature_whitener.copy_(vectors * scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (n, num_classes)."""
-        return self.head(F.dropout(self.features(x), 0.3, self.training))
+        return self.look(x)[1]
+
+
+class RandomFeatures(nn.Module):
+    """A network that was never trained, for pictures that no classifier here knows.
+
+    Random filters at three scales still tell textures, edges and colours apart: their mean and
+    spread over the picture, mixed down to `features` numbers, make a usable yardstick
+    (arXiv 1606.01286, 2002.09797). Same interface as `Classifier`, but it names no classes.
+    """
+
+    def __init__(self, channels: int, features: int = 64, seed: int = 0) -> None:
+        super().__init__()
+        self.config = ClassifierConfig(channels, 1, (32, 64, 64), features)
+        generator, width = seeded(seed, 9), channels
+        self.filters = nn.ParameterList()
+        for stage_width in self.config.widths:
+            weight = torch.randn(stage_width, width, 3, 3, generator=generator)
+            weight = weight - weight.mean((2, 3), keepdim=True) * (torch.arange(stage_width) % 4 > 0
+                                                                   ).view(-1, 1, 1, 1)
+            self.filters.append(weight / weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
+            width = stage_width
+        pooled = 2 * 4 * sum(self.config.widths)
+        mix = torch.randn(pooled, features, generator=generator) / pooled**0.5
+        self.mix = nn.Parameter(mix)
+        self.eval().requires_grad_(False)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """What each scale sees: one (n, width, h, w) tensor a scale."""
+        maps = []
+        for weight in self.filters:
+            x = F.relu(F.conv2d(F.avg_pool2d(x, 2) if maps else x, weight, padding=1))
+            maps.append(x)
+        return maps
+
+    def features(self, x: Tensor) -> Tensor:
+        """Mean and spread of every filter in the picture's quarters, mixed: (n, features)."""
+        pooled = []
+        for m in self.feature_maps(x):
+            mean = F.adaptive_avg_pool2d(m, 2)
+            spread = (F.adaptive_avg_pool2d(m**2, 2) - mean**2).clamp(min=0).sqrt()
+            pooled += [mean.flatten(1), spread.flatten(1)]
+        return torch.cat(pooled, 1) @ self.mix * 10
+
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, features), and one logit that is always 0: it knows no classes."""
+        return self.features(x), x.new_zeros(len(x), 1)
 
 
 @torch.no_grad()
@@ -87,11 +159,10 @@ def extract(network: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: pictures of the wrong shape or outside [-1, 1].
     """
     check_images(x, channels=network.config.channels)
-    device = next(network.parameters()).device
-    features = in_batches(lambda part: network.features(part.to(device)).cpu(), x)
-    with torch.no_grad():
-        probabilities = network.head(features.to(device)).softmax(1).cpu()
-    return features.double(), probabilities.double()
+    device, classes = next(network.parameters()).device, network.config.num_classes
+    both = in_batches(lambda part: torch.cat(network.look(part.to(device)), 1).cpu(), x).double()
+    features, logits = both[:, :-classes], both[:, -classes:]
+    return features, logits.softmax(1)
 
 
 def save_classifier(network: Classifier, folder: str | Path, **facts: object) -> None:

@@ -163,8 +163,9 @@ class LatentDiffusion(nn.Module):
         if not self.config.classes:
             return None
         weights = torch.tensor(self.config.class_weights or [1.0] * len(self.config.classes))
-        generator = seeded(seed, 4)
-        return torch.multinomial(weights, start + n, replacement=True, generator=generator)[start:]
+        generator, end = seeded(seed, 4), start + n
+        many = max(2, end)  # for a single draw, torch.multinomial uses its generator otherwise
+        return torch.multinomial(weights, many, replacement=True, generator=generator)[start:end]
 
     @torch.no_grad()
     def film(
@@ -192,10 +193,10 @@ class LatentDiffusion(nn.Module):
             predict = clipped(predict, schedule)
         was_training = self.training
         self.eval()
-        for state in run(predict, noise, times, schedule, generator):
-            with torch.no_grad():
-                yield state
-        self.train(was_training)
+        try:
+            yield from run(predict, noise, times, schedule, generator)
+        finally:
+            self.train(was_training)
 
     def denoise(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The denoiser's output, float32, without gradients."""

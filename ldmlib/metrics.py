@@ -41,7 +41,8 @@ def gaussian_frechet(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (d,) and unbiased covariance (d, d) of features (n, d)."""
-    return features.mean(0), features.T.cov()
+    d = features.shape[1]
+    return features.mean(0), features.T.cov().reshape(d, d)  # cov drops the axes for d = 1
 
 
 def fid(a: Tensor, b: Tensor) -> float:

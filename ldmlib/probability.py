@@ -35,6 +35,8 @@ class GaussianMixture:
     weights: Tensor
 
     def __post_init__(self) -> None:
+        if self.means.ndim != 2:
+            raise ValueError(f"means must be (k, d), not {tuple(self.means.shape)}")
         k, d = self.means.shape
         if self.covs.shape != (k, d, d) or self.weights.shape != (k,):
             raise ValueError(
@@ -42,13 +44,14 @@ class GaussianMixture:
                 f"{tuple(self.covs.shape)} and {tuple(self.weights.shape)}"
             )
         total = float(self.weights.sum())
-        if abs(total - 1) > 1e-5 or bool((self.weights < 0).any()):
+        if not (abs(total - 1) < 1e-5 and bool((self.weights >= 0).all())):
             raise ValueError(f"weights must be positive and sum to 1; they sum to {total:.6g}")
         if int(torch.linalg.cholesky_ex(self.covs).info.abs().max()) or not torch.allclose(
             self.covs, self.covs.mT
         ):
-            raise ValueError("every covariance must be symmetric and positive definite (all "
-                             "eigenvalues above 0)")
+            raise ValueError(
+                "every covariance must be symmetric and positive definite (all eigenvalues above 0)"
+            )
 
     @classmethod
     def isotropic(cls, means: Tensor, std: float, weights: Tensor | None = None):
@@ -88,20 +91,23 @@ class GaussianMixture:
 
     def score(self, x: Tensor) -> Tensor:
         """grad_x log p(x), (n, d): responsibilities times each Gaussian's pull to its mean."""
+        self._check(x)
         pull = torch.linalg.solve(self.covs, (self.means - x[:, None])[..., None])[..., 0]
         return (self.responsibilities(x)[..., None] * pull).sum(1)
 
     def noised(self, alpha: float, sigma: float) -> GaussianMixture:
         """The distribution of x_t = alpha x_0 + sigma eps: again a mixture."""
         eye = torch.eye(self.dim, dtype=self.means.dtype)
-        return GaussianMixture(alpha * self.means, alpha**2 * self.covs + sigma**2 * eye,
-                               self.weights)
+        return GaussianMixture(
+            alpha * self.means, alpha**2 * self.covs + sigma**2 * eye, self.weights
+        )
 
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Tensor:
         """E[x_0 | x_t], (n, d): the best denoiser (Tweedie's formula, arXiv 2011.13456).
 
         Component by component, so that alpha = 0 (pure noise) is no exception.
         """
+        self._check(x_t)
         noised = self.noised(alpha, sigma)
         pull = torch.linalg.solve(noised.covs, (x_t[:, None] - noised.means)[..., None])
         means = self.means + alpha * (self.covs @ pull)[..., 0]  # (n, k, d)

@@ -47,8 +47,8 @@ class Runtime:
         """The model to call in the forward pass; several processes average its gradients."""
         return model
 
-    def mean(self, value: float) -> float:
-        """Mean of a number over all processes."""
+    def mean(self, value):
+        """Mean of a number or a tensor over all processes."""
         return value
 
     @contextmanager
@@ -77,9 +77,10 @@ class AcceleratedRuntime(Runtime):
     def prepare(self, model: nn.Module) -> nn.Module:
         return self.accelerator.prepare_model(model)
 
-    def mean(self, value: float) -> float:
-        total = torch.tensor(value, device=self.device, dtype=torch.float32)
-        return float(self.accelerator.reduce(total, "mean"))
+    def mean(self, value):
+        total = torch.as_tensor(value, device=self.device, dtype=torch.float32)
+        mean = self.accelerator.reduce(total, "mean")
+        return mean if isinstance(value, torch.Tensor) else float(mean)
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -12,6 +12,7 @@ never a network. `sample` runs one to its end.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from ldmlib.rng import Generator, randn_like
 from ldmlib.schedule import Schedule
 
 Predict = Callable[[Tensor, Tensor], Prediction]
+TERMINAL_TOLERANCE = 0.02  # alpha(1) above it: training never saw the pure noise we start from
 
 
 @dataclass
@@ -50,7 +52,17 @@ def time_grid(steps: int, first: float = 1.0) -> Tensor:
 
 
 def initial_noise(like: Tensor, schedule: Schedule, generator: Generator = None) -> Tensor:
-    """x_1 to start from: noise of the variance that unit-variance data have at t = 1."""
+    """x_1 to start from: noise of the variance that unit-variance data have at t = 1.
+
+    Warns where alpha(1) is above TERMINAL_TOLERANCE (arXiv 2305.08891): in training x_1 still held
+    that share of the picture, such as its mean brightness; here it holds none.
+    """
+    if schedule.terminal_alpha > TERMINAL_TOLERANCE:
+        warnings.warn(
+            f"schedule {schedule.name!r} ends with alpha(1) = {schedule.terminal_alpha:.2g}, but "
+            "sampling starts from pure noise, which training never saw: brightness may drift",
+            stacklevel=2,
+        )
     alpha, sigma = schedule.alpha_sigma(torch.tensor(1.0, dtype=torch.float64))
     return randn_like(like, generator) * float((alpha**2 + sigma**2).sqrt())
 
@@ -68,8 +80,10 @@ def predictor(
         ValueError: guidance other than 1 without labels.
     """
     if cond is None and guidance != 1:
-        raise ValueError(f"guidance {guidance} needs labels to guide towards; leave it at 1 "
-                         "for an unconditional model")
+        raise ValueError(
+            f"guidance {guidance} needs labels to guide towards; leave it at 1 "
+            "for an unconditional model"
+        )
 
     def guided(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         if cond is None or guidance == 1:
@@ -77,7 +91,7 @@ def predictor(
         if guidance == 0:
             return denoiser(x, t, torch.full_like(cond, -1))
         both = torch.cat([cond, torch.full_like(cond, -1)])
-        with_label, without = denoiser(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
+        with_label, without = denoiser(torch.cat([x, x]), t.repeat(2), both).chunk(2)
         return without + guidance * (with_label - without)
 
     def predict(x: Tensor, t: Tensor) -> Prediction:

@@ -114,7 +114,10 @@ class Schedule:
 
     @property
     def terminal_alpha(self) -> float:
-        """alpha(1): the share of the picture that the noisiest state still holds; ideally 0."""
+        """alpha(1): the share of the picture that the noisiest state still holds; ideally 0.
+
+        0.0064 for `linear`, 0.068 for `scaled_linear`, below 1e-4 for `cosine`, 0 for `flow`.
+        """
         return float(self.alpha(torch.tensor(1.0, dtype=torch.float64)))
 
     def table(self, steps: int = REFERENCE_STEPS) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from ldmlib.files import load_checkpoint, save_checkpoint
+from ldmlib.files import load_checkpoint, load_into, save_checkpoint
 from ldmlib.rng import Shard, seeded
 from ldmlib.runtime import InterruptFlag, Runtime, pick_precision
 
@@ -65,12 +65,14 @@ class TrainConfig:
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError(f"steps and batch_size must be 1 or more, not {self.steps} and "
-                             f"{self.batch_size}")
+        for name in ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} does not divide into "
                              f"{self.accumulate} equal parts")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is a decay from 0 (no average) to below 1, not {self.ema}")
         if self.lr_schedule not in ("cosine", "constant"):
             raise ValueError(f"lr_schedule is 'cosine' or 'constant', not {self.lr_schedule!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -114,7 +116,7 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel:
     def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
         torch._foreach_lerp_(averaged, current, 1 - ema_decay(int(updates), decay))
 
-    return AveragedModel(model, multi_avg_fn=average)
+    return AveragedModel(model, multi_avg_fn=average).eval()
 
 
 def batch_indices(step: int, n: int, batch_size: int, seed: int) -> Tensor:
@@ -160,12 +162,16 @@ def fit(
     x, y = data
     if len(x) == 0:
         raise ValueError("no training data: the first dimension of the pictures is 0")
+    if y is not None and len(y) != len(x):
+        raise ValueError(f"{len(x)} pictures but {len(y)} labels: give one to each")
     runtime = runtime or Runtime.current()
     loop = _Loop(model, objective, config, runtime)
     if resume:
         loop.load(_checkpoint(folder))
     elif config.precision == "auto":
-        loop.state.precision = pick_precision(loop.trial_step(x, y), runtime.device)
+        picked = pick_precision(loop.trial_step(x, y), runtime.device)
+        agreed = runtime.mean(float(picked == "bfloat16")) > 0.5
+        loop.state.precision = "bfloat16" if agreed else "float32"
     if loop.state.step >= config.steps:
         yield loop.state
         return
@@ -176,12 +182,12 @@ def fit(
         for step in bar:
             loop.run(step, x, y)
             bar.set_postfix(loss=f"{loop.running_loss():.4f}", refresh=False)
-            loop.state.interrupted = interrupt.raised
-            last = loop.state.step == config.steps or interrupt.raised
+            stop = loop.state.interrupted = runtime.mean(float(interrupt.raised)) > 0
+            last = loop.state.step == config.steps or stop
             if folder and (last or loop.state.step % config.checkpoint_every == 0):
                 loop.save(_checkpoint(folder))
             yield loop.state
-            if interrupt.raised:
+            if stop:
                 break
 
 
@@ -227,8 +233,10 @@ class _Loop:
             group["lr"] = lr
         loss, parts, seen = self._gradients(step, x, y)
         if not math.isfinite(loss):
-            self._explain_nan(step, loss)
-        nn.utils.clip_grad_norm_(self.state.model.parameters(), c.clip)
+            self._explain_nan(step, "loss", loss)
+        norm = float(nn.utils.clip_grad_norm_(self.state.model.parameters(), c.clip))
+        if not math.isfinite(norm):
+            self._explain_nan(step, "gradient's length", norm)
         self.optimizer.step()
         if self.averaged:
             self.averaged.update_parameters(self.state.model)
@@ -245,7 +253,7 @@ class _Loop:
             raise ValueError(f"batch_size {len(batch)} does not divide by the {count} parts of "
                              "processes x accumulate")
         self.optimizer.zero_grad(set_to_none=True)
-        total, logs = 0.0, {}
+        total, logs, seen = 0.0, {}, []
         for part in range(self.config.accumulate):
             index = runtime.index * self.config.accumulate + part
             chosen = batch.chunk(count)[index]
@@ -256,14 +264,16 @@ class _Loop:
             with runtime.step_context(seeded(self.config.seed, 3, step, index), self.state.precision):
                 loss, parts = _as_pair(self.objective(self.wrapped, bx, by, shard, step))
             (loss / self.config.accumulate).backward()
+            seen.append(bx)
             total += float(loss.detach()) / self.config.accumulate
             for name, value in parts.items():
                 logs[name] = logs.get(name, 0.0) + float(value.detach()) / self.config.accumulate
-        return runtime.mean(total), logs, bx
+        logs = {name: runtime.mean(value) for name, value in logs.items()}
+        return runtime.mean(total), logs, torch.cat(seen)
 
-    def _explain_nan(self, step: int, loss: float) -> None:
+    def _explain_nan(self, step: int, what: str, value: float) -> None:
         raise FloatingPointError(
-            f"the loss became {loss} at step {step}. The weights are those of the step before, and "
+            f"the {what} became {value} at step {step}. The weights are those of the step before, and "
             "the last checkpoint is untouched. Usual causes: a learning rate too high (try a "
             "third), data that are not finite or not scaled to about unit size, or a division by "
             "alpha or sigma = 0."
@@ -286,9 +296,9 @@ class _Loop:
 
     def trial_step(self, x: Tensor, y: Tensor | None) -> Callable[[str], None]:
         """A function that runs forward and backward once in a given precision, on a copy."""
-        model = deepcopy(self.state.model)
-        objective = self.objective
-        chosen = batch_indices(0, len(x), self.config.batch_size, self.config.seed)
+        model, objective = deepcopy(self.state.model), copy(self.objective)
+        part = max(1, self.config.batch_size // (self.config.accumulate * self.runtime.count))
+        chosen = batch_indices(0, len(x), part, self.config.seed)
         bx = x[chosen].to(self.runtime.device, torch.float32)
         by = None if y is None else y[chosen].to(self.runtime.device)
 
@@ -325,7 +335,7 @@ class _Loop:
         if other:
             raise ValueError(f"{path} was written with another configuration ({'; '.join(other)}); "
                              "resume with the same one, or start anew in another folder")
-        self.state.model.load_state_dict(saved["model"])
+        load_into(self.state.model, saved["model"], "model")
         if self.averaged:
             self.averaged.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])

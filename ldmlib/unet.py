@@ -112,7 +112,8 @@ class UNet(nn.Module):
                 self.up.append(block)
                 width = level_width
             if level:
-                self.up.append(Upsample(width))
+                self.up.append(Upsample(width, widths[level - 1]))
+                width = widths[level - 1]
         self.norm = group_norm(width)
         self.head = zero_init(nn.Conv2d(width, config.in_channels, 3, padding=1))
 
@@ -147,6 +148,9 @@ class UNet(nn.Module):
         if cond.shape != (len(x),) or cond.is_floating_point():
             raise ValueError(f"cond must hold one whole-number class label an image, shape "
                              f"({len(x)},), not {cond.dtype} {tuple(cond.shape)}")
+        if bool(((cond < -1) | (cond >= self.config.num_classes)).any()):
+            raise ValueError(f"class labels are 0 to {self.config.num_classes - 1}, or -1 for the "
+                             f"null class, not {cond.min()} to {cond.max()}")
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """(n, C, H, W) noisy input, (n,) times in [0, 1], (n,) labels -> (n, C, H, W)."""

@@ -21,7 +21,9 @@ LARGEST_FILE = 2_000_000
 LONGEST_CELL = 25
 CHECKED = "nbval-check-output"
 ABSOLUTE_PATH = re.compile(
-    clean_outputs.PATH_START + r"/(work|home|root|tmp|Users)" + clean_outputs.PATH_END
+    clean_outputs.PATH_START
+    + r"/(home|root|tmp|Users|work|workspace|content)"
+    + clean_outputs.PATH_END
 )
 # {role}`text`, ```{directive}, :::{directive} and (label)=; code in backticks is taken out first.
 CODE_SPAN = re.compile(r"(?<![`}])`[^`\n]+`")

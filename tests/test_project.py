@@ -25,11 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ldmlib"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-# A module imports only modules that stand before it.
+# A room (a module, or a package of them) imports only rooms that stand before it.
 ORDER = (
-    *("rng", "files", "images", "data", "probability", "layers", "features", "gan", "autoencoder"),
-    *("schedule", "diffusion", "unet", "sampling", "editing", "runtime", "training", "latent"),
-    *("metrics", "evaluation", "recipes", "plotting", "widgets", "check", "cli"),
+    *("files", "images", "image_data", "own_pictures", "data", "rng", "schedule", "probability"),
+    *("layers", "features", "gan", "autoencoder", "diffusion", "unet", "sampling", "editing"),
+    *("runtime", "training", "latent", "metrics", "evaluation", "recipes"),
+    *("plotting", "widgets", "check", "cli"),
 )
 # For the reader only: nothing else in the library imports these.
 READERS_MODULES = {"plotting", "widgets", "check"}
@@ -56,22 +57,31 @@ def requirements() -> list[Requirement]:
     return [Requirement(text) for text in PROJECT["dependencies"] + named]
 
 
-def modules() -> list[Path]:
-    """The library's files."""
-    return sorted(PACKAGE.glob("*.py"))
+def room(path: Path) -> str:
+    """The room that a file of the library belongs to: its own name, or its package's."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_modules(path: Path) -> set[str]:
-    """The names of the library's modules that a file imports, wherever in the file it does so."""
+each_module = pytest.mark.parametrize(
+    "path",
+    sorted(PACKAGE.rglob("*.py")),
+    ids=lambda path: path.relative_to(PACKAGE).with_suffix("").as_posix(),
+)
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The other rooms of the library that a file imports, wherever in the file it does so."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            source = ".".join(filter(None, ["ldmlib" if node.level else "", node.module]))
+            package = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            source = ".".join([*package, *filter(None, [node.module])])
             names |= {source} | {f"{source}.{alias.name}" for alias in node.names}
     inside = {name.split(".")[1] for name in names if name.startswith("ldmlib.")}
-    return {name for name in inside if (PACKAGE / f"{name}.py").is_file()}
+    rooms = {room(other) for other in PACKAGE.rglob("*.py")}
+    return inside & rooms - {room(path)}
 
 
 def test_requirements_have_a_lower_bound_and_no_other() -> None:
@@ -127,18 +137,18 @@ def test_import_stays_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+@each_module
 def test_imports_go_one_way(path: Path) -> None:
-    imported = imported_modules(path)
-    if path.stem not in ENTRY_MODULES:
-        assert path.stem in ORDER, f"{path.stem} has no place in ORDER yet: give it one"
-        earlier = set(ORDER[: ORDER.index(path.stem)])
+    imported, name = imported_rooms(path), room(path)
+    if name not in ENTRY_MODULES:
+        assert name in ORDER, f"{name} has no place in ORDER yet: give it one"
+        earlier = set(ORDER[: ORDER.index(name)])
         assert not imported - earlier, "these do not stand before it in ORDER"
-    if path.stem not in READERS_MODULES:
+    if name not in READERS_MODULES:
         assert not imported & READERS_MODULES, "plotting, widgets and check are for the reader"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+@each_module
 def test_modules_are_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST_MODULE

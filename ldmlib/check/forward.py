@@ -1,0 +1,146 @@
+"""Checks of notebook 04: variances, times, one step forward, the step back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ldmlib.check.core import find_fault, judge, verdict
+from ldmlib.diffusion import Diffusion
+from ldmlib.schedule import Schedule
+
+
+def variance(answer: Callable[[float, float, float], Any]) -> bool:
+    """``answer(alpha, sigma, v)``: variance of x_t where x_0 has variance v."""
+    alpha, sigma, v = 0.8, 0.5, 0.4
+    mistakes = {
+        "that is the standard deviation; its square is asked for.": (alpha**2 * v + sigma**2)
+        ** 0.5,
+        "that is only the noise: what is left of the picture varies too.": sigma**2,
+        "that is only the picture: the noise varies too.": alpha**2 * v,
+        "a factor comes out of a variance squared: alpha is there without its square.": alpha * v
+        + sigma**2,
+        "a factor comes out of a variance squared: sigma is there without its square.": alpha**2 * v
+        + sigma,
+        "neither factor is squared, but a factor comes out of a variance squared.": alpha * v
+        + sigma,
+        "v is a variance already: do not square it.": alpha**2 * v**2 + sigma**2,
+        "variances of independent parts are added, not subtracted.": alpha**2 * v - sigma**2,
+    }
+    return judge(
+        answer,
+        alpha**2 * v + sigma**2,
+        mistakes,
+        args=(alpha, sigma, v),
+        name=f"the variance for alpha = {alpha}, sigma = {sigma}, v = {v}",
+        right="alpha^2 v + sigma^2. With v = 1 and a variance-preserving schedule it stays 1.",
+    )
+
+
+def time_of_snr(answer: Callable[[float], Any]) -> bool:
+    """``answer(snr)``: the time at which the flow schedule has this signal-to-noise ratio."""
+    fault = None
+    for snr in (4.0, 0.25):  # at SNR = 1 several mistakes give the right answer
+        root = snr**0.5
+        mistakes = {
+            "the SNR is the square of alpha / sigma: a root is missing.": 1 / (1 + snr),
+            "that is alpha = 1 - t at this SNR (or the ratio is upside down).": root / (1 + root),
+            "that is for alpha^2 + sigma^2 = 1; here alpha + sigma = 1.": (1 / (1 + snr)) ** 0.5,
+            "a time lies between 0 and 1.": lambda t: not 0 <= t <= 1,
+        }
+        fault = fault or find_fault(
+            answer, 1 / (1 + root), mistakes, args=(snr,), name=f"the time of SNR {snr:g}"
+        )
+    return verdict(
+        fault, "t = 1 / (1 + sqrt(SNR)): 1/2 where picture and noise are equally strong."
+    )
+
+
+def one_step(answer: Callable[[float, float, Schedule], Any]) -> bool:
+    """``answer(s, t, schedule)``: (factor, variance) of the step forward from time s to time t."""
+    fault = None
+    for name in ("flow", "cosine"):
+        schedule, s, t = Schedule(name), 0.3, 0.6
+        (alpha_s, alpha_t), (sigma_s, sigma_t) = _pairs(schedule, s, t)
+        r = alpha_t / alpha_s
+        v = sigma_t**2 - r**2 * sigma_s**2
+        mistakes = {
+            "the factor is right, but the second number is the standard deviation: square it.": (
+                r,
+                v**0.5,
+            ),
+            "the two numbers are right, but in the other order: first the factor.": (v, r),
+            "the noise that x_s already holds shrinks by the factor too: "
+            "sigma(t)^2 - r^2 sigma(s)^2.": (r, sigma_t**2 - sigma_s**2),
+            "in the variance, the factor is squared as well.": (r, sigma_t**2 - r * sigma_s**2),
+            "1 - r^2 holds only where alpha^2 + sigma^2 = 1; the flow schedule is another.": (
+                r,
+                1 - r**2,
+            ),
+            "that is the jump from time 0 to t; the step starts at s.": (alpha_t, sigma_t**2),
+            "the factor is upside down: x_s must shrink.": lambda a, r=r: abs(a[0] - 1 / r) < 1e-3,
+            "the variance is negative.": lambda a: a[1] < 0,
+        }
+        label = f"the step from {s} to {t} of {name!r}"
+        fault = fault or find_fault(answer, (r, v), mistakes, args=(s, t, schedule), name=label)
+    return verdict(fault, "r = alpha(t) / alpha(s), and what noise is missing after shrinking.")
+
+
+def posterior_mean(answer: Callable[..., Any]) -> bool:
+    """``answer(x0, x_t, s, t, schedule)``: mean of q(x_s | x_t, x_0)."""
+    schedule, s, t = Schedule("cosine"), 0.4, 0.7
+    (alpha_s, alpha_t), (sigma_s, sigma_t) = _pairs(schedule, s, t)
+    r = alpha_t / alpha_s
+    added = sigma_t**2 - r**2 * sigma_s**2
+    x0, x_t = torch.tensor([[-1.0, 0.5, 2.0]]), torch.tensor([[0.3, -0.7, 1.5]])
+    time = torch.tensor
+    truth = Diffusion("cosine", "v").posterior(x0, x_t, time([s]), time([t])).mean
+    mistakes = {
+        "that is alpha(s) x_0: it ignores what x_t says.": alpha_s * x0,
+        "that undoes the shrinking, x_t / r, but ignores x_0.": x_t / r,
+        "the weights are swapped: x_t counts for more the more noise x_s holds, sigma(s)^2.": (
+            r * added * x_t + alpha_s * sigma_s**2 * x0
+        )
+        / sigma_t**2,
+        "x_0 enters at the size it has at time s: multiply it by alpha(s).": (
+            r * sigma_s**2 * x_t + added * x0
+        )
+        / sigma_t**2,
+        "the weights do not sum to one: divide by sigma(t)^2.": r * sigma_s**2 * x_t
+        + alpha_s * added * x0,
+        "those are standard deviations; precisions are made of variances.": (
+            r * sigma_s * x_t + alpha_s * added**0.5 * x0
+        )
+        / sigma_t,
+    }
+    return judge(
+        answer,
+        truth,
+        mistakes,
+        args=(x0, x_t, s, t, schedule),
+        name="the posterior's mean",
+        right="a mean of two opinions, each weighted by its precision.",
+    )
+
+
+def step_time(answer: Callable[[int, int], Any]) -> bool:
+    """``answer(i, T)``: the time of step i = 0 .. T-1 of a table of T steps."""
+    fault = None
+    for i, steps in ((2, 5), (0, 10), (9, 10)):
+        mistakes = {
+            "off by one: step 0 would be the clean picture, and pure noise would never come.": i
+            / steps,
+            "the last step is right, but step 0 is the clean picture: nothing to learn there.": i
+            / (steps - 1),
+            "that runs backwards: here t = 1 is noise.": 1 - i / steps,
+            "that is a number of steps, not a time in [0, 1].": i + 1,
+            "off by one the other way: t leaves [0, 1].": (i + 2) / steps,
+        }
+        name = f"the time of step {i} of {steps}"
+        fault = fault or find_fault(answer, (i + 1) / steps, mistakes, args=(i, steps), name=name)
+    return verdict(fault, "(i + 1) / T: the first step adds a little noise, the last one is t = 1.")
+
+
+def _pairs(schedule: Schedule, s: float, t: float) -> tuple[list[float], list[float]]:
+    alpha, sigma = schedule.alpha_sigma(torch.tensor([s, t], dtype=torch.float64))
+    return alpha.tolist(), sigma.tolist()

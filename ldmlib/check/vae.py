@@ -1,0 +1,283 @@
+"""Checks for notebook 03: the KL term, reparameterisation, the ELBO and the latent scale."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ldmlib.check.core import NOT_FILLED, attempt, judge, verdict
+from ldmlib.rng import seeded
+
+
+# --------------------------------------------------------------------------- KL of two Gaussians
+def _kl_terms(mean_q: Tensor, std_q: Tensor, mean_p: Tensor, std_p: Tensor) -> Tensor:
+    """KL(q || p) of each pair of 1-D Gaussians, in nats."""
+    ratio = std_q / std_p
+    return 0.5 * (ratio**2 + ((mean_q - mean_p) / std_p) ** 2 - 1) - ratio.log()
+
+
+def kl(answer: Callable) -> bool:
+    """``answer(mean_q, std_q, mean_p, std_p)``, each (n, d): KL(q || p) in nats, (n,)."""
+    generator = seeded(3, 1)
+    mean_q, mean_p = torch.randn(2, 5, 3, generator=generator).double()
+    std_q, std_p = 0.4 + torch.rand(2, 5, 3, generator=generator).double()
+    args = (mean_q, std_q, mean_p, std_p)
+    terms, truth = _kl_terms(*args), _kl_terms(*args).sum(1)
+    log_ratio = (std_p / std_q).log()
+    quadratic = (std_q / std_p) ** 2 + ((mean_q - mean_p) / std_p) ** 2
+    as_variances = _kl_terms(mean_q, std_q.sqrt(), mean_p, std_p.sqrt())
+    return judge(
+        answer,
+        truth,
+        {
+            "that is KL(p || q): q and p have changed places. KL is not symmetric, and the "
+            "average is taken over q.": _kl_terms(mean_p, std_p, mean_q, std_q).sum(1),
+            "the arguments are standard deviations, and you use them as variances: square them "
+            "first.": as_variances.sum(1),
+            "it is twice too large: the factor 1/2 is missing.": 2 * truth,
+            "the 1/2 belongs to all terms but log(std_p / std_q), which is already half of the "
+            "log of the variances.": (log_ratio + quadratic - 1).sum(1),
+            "the 1/2 is applied to log(std_p / std_q) as well, which is already half of the log "
+            "of the variances.": (0.5 * (log_ratio + quadratic - 1)).sum(1),
+            "the sign is wrong: a KL divergence is never negative.": -truth,
+            "the log term has the wrong sign: it is log(std_p / std_q).": (
+                0.5 * (quadratic - 1) - log_ratio
+            ).sum(1),
+            "the -1/2 for each dimension is missing: two equal Gaussians must give 0.": (
+                truth + 0.5 * terms.shape[1]
+            ),
+            "sum over the dimensions, do not average: independent dimensions add up their "
+            "nats.": terms.mean(1),
+            "one number for each dimension is left: sum over the last axis, to (n,).": terms,
+            "you have summed over the batch as well: keep one number for each row, "
+            "(n,).": terms.sum(),
+            "you have averaged over the batch as well: keep one number for each row, "
+            "(n,).": lambda v: _close(v, truth.mean()) or _close(v, terms.mean()),
+        },
+        args=args,
+        name="the KL divergence",
+        right="the KL divergence of two Gaussians, in nats, summed over the dimensions.",
+    )
+
+
+def _close(value: Tensor, wrong: Tensor) -> bool:
+    return value.shape == wrong.shape and torch.allclose(value.double(), wrong, atol=1e-4)
+
+
+# --------------------------------------------------------------------------- reparameterisation
+ROWS = 4000
+LOGVAR = (-3.0, 0.6, 1.8)
+
+
+def reparameterise(answer: Callable) -> bool:
+    """``answer(mean, logvar)``, both (n, d): one differentiable draw for each entry, (n, d)."""
+    mean = torch.randn(ROWS, len(LOGVAR), generator=seeded(3, 2)) * 2
+    logvar = torch.tensor(LOGVAR).repeat(ROWS, 1)
+    inputs = [mean.requires_grad_(), logvar.requires_grad_()]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        z, fault = attempt(lambda: answer(*inputs))
+        again, _ = attempt(lambda: answer(*inputs))
+    fault = fault or _draw_fault(z, again, mean.detach(), logvar.detach())
+    return verdict(
+        fault or _gradient_fault(z, *inputs),
+        "mean + std * eps: fresh noise for every number, and gradients reach mean and logvar.",
+    )
+
+
+def _draw_fault(z: Tensor, again: Tensor, mean: Tensor, logvar: Tensor) -> str | None:
+    """What is wrong with the values of a draw, or None."""
+    if z is None or z is Ellipsis:
+        return NOT_FILLED
+    if not isinstance(z, Tensor) or z.shape != mean.shape:
+        came = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
+        return f"the draw should have the shape of mean, {tuple(mean.shape)}, but is {came}."
+    rest, z = z.detach() - mean, z.detach()
+    if not bool(rest.isfinite().all()):
+        return "the draw contains NaN or infinity: the std is exp(logvar / 2), without a log."
+    if bool((rest.abs() < 1e-6).all()):
+        return "there is no noise in it: you return the mean. Draw eps with torch.randn_like."
+    if float((z * mean).mean() / (mean**2).mean()) < 0.5:
+        return "the mean is missing: z = mean + std * eps."
+    return _shared_noise_fault(rest) or _width_fault(rest, logvar) or _frozen_noise_fault(z, again)
+
+
+def _spread_is(rest: Tensor, std: Tensor) -> bool:
+    """Is each column of `rest` as wide as `std` says?"""
+    return torch.allclose(rest.std(0), std[0], rtol=0.15)
+
+
+def _shared_noise_fault(rest: Tensor) -> str | None:
+    """Noise drawn for one row, or one column, and used for all."""
+    if bool((rest.std(0) < 1e-4).all()):
+        return (
+            "every row has the same noise: one eps is shared by the whole batch. Draw noise of "
+            "the shape of mean, torch.randn_like(mean)."
+        )
+    columns = rest / rest.std(0)
+    if torch.allclose(columns, columns[:, :1].expand_as(columns), atol=1e-3):
+        return "all numbers of a row share one eps: draw noise of mean's whole shape."
+    if bool((rest > -1e-4).all()):
+        return "the noise is never negative: use torch.randn (normal), not torch.rand (uniform)."
+    return None
+
+
+def _width_fault(rest: Tensor, logvar: Tensor) -> str | None:
+    """The standard deviation of the noise against the usual mistakes, column by column."""
+    mistakes = {
+        "the noise always has width 1: multiply eps by the std.": torch.ones_like(logvar),
+        "you multiply by the variance: the std is exp(logvar / 2), not exp(logvar).": logvar.exp(),
+        "you multiply by logvar itself: the std is exp(logvar / 2).": logvar.abs(),
+        "you multiply by logvar / 2: take exp of it.": logvar.abs() / 2,
+        "the std is exp(logvar / 2), not exp(logvar / 4) or the root of the std.": (
+            logvar / 4
+        ).exp(),
+        "the exponent has the wrong sign: the std is exp(+logvar / 2).": (-logvar / 2).exp(),
+    }
+    truth = (logvar / 2).exp()
+    if _spread_is(rest, truth):
+        return None
+    for message, std in mistakes.items():
+        if _spread_is(rest, std):
+            return message
+    got = ", ".join(f"{v:.2f}" for v in rest.std(0).tolist())
+    wanted = ", ".join(f"{v:.2f}" for v in truth[0].tolist())
+    return f"for logvar = {LOGVAR} the noise should have widths {wanted}, but has {got}."
+
+
+def _frozen_noise_fault(z: Tensor, again: Tensor) -> str | None:
+    if isinstance(again, Tensor) and torch.equal(z, again.detach()):
+        return "two calls give the same draw: do not seed inside the function, draw fresh noise."
+    return None
+
+
+def _gradient_fault(z: Tensor, mean: Tensor, logvar: Tensor) -> str | None:
+    """Do gradients flow back to both inputs?"""
+    if not z.requires_grad:
+        return (
+            "no gradient can flow through this draw (no_grad, detach or a sampler such as "
+            "torch.normal): write it as mean + std * eps."
+        )
+    gradients = torch.autograd.grad(z.sum(), (mean, logvar), allow_unused=True)
+    for name, gradient in zip(("mean", "logvar"), gradients, strict=True):
+        if gradient is None or not bool(gradient.abs().sum() > 0):
+            return f"no gradient reaches {name}: leave .detach() and torch.normal out."
+    return None
+
+
+# --------------------------------------------------------------------------- ELBO
+def elbo(answer: Callable) -> bool:
+    """``answer(x, x_hat, mean, logvar, sigma)``: the ELBO without its constant, (n,).
+
+    Pictures (n, C, H, W), posterior (n, d), a decoder that is sure up to `sigma`.
+    """
+    generator = seeded(3, 3)
+    x, x_hat = torch.rand(2, 4, 1, 3, 3, generator=generator).double() * 2 - 1
+    mean, logvar = torch.randn(2, 4, 2, generator=generator).double()
+    sigma = 0.4
+    squares = ((x - x_hat) ** 2).flatten(1)
+    kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(1)
+    fit = -squares.sum(1) / (2 * sigma**2)
+    truth = fit - kl
+    return judge(
+        answer,
+        truth,
+        {
+            "that is the loss, -ELBO: the bound itself is better when it is higher.": -truth,
+            "the KL term has the wrong sign: the bound is the fit MINUS the KL.": fit + kl,
+            "the fit has the wrong sign: log p(x | z) falls when the squared error grows.": (
+                -fit - kl
+            ),
+            "the KL term is missing: that is only the fit.": fit,
+            "sigma is missing: log p(x | z) = -squares / (2 sigma^2).": (
+                lambda v: _close(v, -squares.sum(1) / 2 - kl) or _close(v, -squares.sum(1) - kl)
+            ),
+            "you divide by 2 sigma: it is 2 sigma^2.": -squares.sum(1) / (2 * sigma) - kl,
+            "the 1/2 in front of the squares is missing.": 2 * fit - kl,
+            "the 1/2 of the KL term is missing.": fit - 2 * kl,
+            "the squares are averaged over the pixels: sum them. With the mean the KL term wins "
+            "and the latents go silent.": fit / squares.shape[1] - kl,
+            "sum the KL over the latents of each picture, do not average it.": fit - kl / 2,
+            "you have averaged over the batch: keep one number for each picture, (n,).": (
+                truth.mean()
+            ),
+            "you have summed over the batch: keep one number for each picture, (n,).": truth.sum(),
+        },
+        args=(x, x_hat, mean, logvar, sigma),
+        name="the ELBO",
+        right="fit minus KL, in nats, for each picture; -ELBO is what training minimises.",
+    )
+
+
+# --------------------------------------------------------------------------- latent scale
+def _latents() -> Tensor:
+    """Latents (n, c, h, w) whose channels, and whose positions, differ in mean and width."""
+    z = torch.randn(64, 3, 4, 4, generator=seeded(3, 4)).double()
+    channel = torch.tensor([0.3, 1.0, 4.0]).double().view(1, 3, 1, 1)
+    place = torch.linspace(-1, 1, 16).double().view(1, 1, 4, 4)
+    return channel * (z * (1.3 + place) + torch.tensor([2.0, -1.0, 0.5]).view(1, 3, 1, 1) + place)
+
+
+def latent_scale(answer: Callable) -> bool:
+    """``answer(z)`` for latents (n, c, h, w): mean and std of each channel, both (1, c, 1, 1)."""
+    z, axes = _latents(), (0, 2, 3)
+    mean, std = z.mean(axes, keepdim=True), z.std(axes, keepdim=True)
+    whole, places = (z.mean(), z.std()), (z.mean(0), z.std(0))
+    return judge(
+        answer,
+        (mean, std),
+        {
+            "that is one number over all channels: a quiet channel would stay quiet. Leave axis 1 "
+            "out of the average.": lambda v: _numbers(v, *whole),
+            "that is taken over the batch only: one number for every position. All positions of a "
+            "channel share one scale: average over axes 0, 2 and 3.": lambda v: _numbers(
+                v, *places
+            ),
+            "that is one number for each picture: the scale belongs to the training set, so "
+            "average over the batch too.": lambda v: len(v[0]) == len(z),
+            "the second number is the variance: take its root.": (mean, std**2),
+            "std and mean have changed places: return the mean first.": (std, mean),
+            "the shape should be (1, c, 1, 1), so that it can be subtracted from z: use "
+            "keepdim=True.": lambda v: _numbers(v, mean, std),
+            "the mean is left at 0: channels may be off centre.": lambda v: (
+                _numbers((v[1], v[1]), std, std) and not bool(torch.as_tensor(v[0]).any())
+            ),
+        },
+        args=(z,),
+        name="the pair (mean, std)",
+        right="one mean and one std for each channel, over all pictures and positions.",
+        tolerance=1e-2,
+    )
+
+
+def _numbers(value, mean: Tensor, std: Tensor) -> bool:
+    """Do the two parts hold these numbers, whatever their shapes?"""
+    pairs = zip(value, (mean, std), strict=True)
+    parts = [(torch.as_tensor(v).double().flatten(), w.flatten()) for v, w in pairs]
+    return all(len(v) == len(w) and torch.allclose(v, w, rtol=1e-2) for v, w in parts)
+
+
+def unscale(answer: Callable) -> bool:
+    """``answer(z_scaled, mean, std)``: back to the latents that the decoder knows."""
+    z = _latents()
+    mean, std = z.mean((0, 2, 3), keepdim=True), z.std((0, 2, 3), keepdim=True)
+    scaled = (z - mean) / std
+    return judge(
+        answer,
+        z,
+        {
+            "nothing is undone: the decoder would get the scaled latents, which it never saw in "
+            "training.": scaled,
+            "that scales a second time instead of undoing it: multiply by std, then add the "
+            "mean.": (scaled - mean) / std,
+            "the order is wrong: scaling subtracted the mean first and divided last, so undo the "
+            "division first.": (scaled + mean) * std,
+            "the mean is not added back.": scaled * std,
+            "the std is not multiplied back.": scaled + mean,
+            "you multiply by the variance: use the std.": scaled * std**2 + mean,
+            "the mean comes back with the wrong sign: add it.": scaled * std - mean,
+        },
+        args=(scaled, mean, std),
+        name="the latents",
+        right="z_scaled * std + mean: decode(unscale(scale(z))) is decode(z) again.",
+    )

@@ -1,0 +1,134 @@
+"""A data set of pictures: 8-bit in memory, handed out as float32 in [-1, 1].
+
+A few tens of thousands of small pictures fit in memory easily, and training is fastest from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ldmlib import images as im
+
+
+class ImageData(Dataset):
+    """Square pictures in memory, with or without class labels.
+
+    Attributes:
+        images: uint8 (N, C, H, H).
+        labels: int64 (N,), or None.
+        classes: a name for each label; empty without labels.
+        name: for messages and reports.
+
+    Raises:
+        TypeError, ValueError: pictures are not uint8, not square or none; labels do not fit.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor | Sequence[int] | None = None,
+        classes: Sequence[str] = (),
+        name: str = "images",
+    ) -> None:
+        _check_storage(images, name)
+        self.images, self.name = images.contiguous(), name
+        self.labels = im.check_labels(
+            labels, len(classes) or None, len(images), what=f"labels of {name}"
+        )
+        known = 0 if self.labels is None else int(self.labels.max()) + 1
+        self.classes = tuple(classes or map(str, range(known))) if known else ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        """Picture i as float32 (C, H, H) in [-1, 1] and its label, -1 where there are none."""
+        label = -1 if self.labels is None else int(self.labels[i])
+        return im.from_uint8(self.images[i]), label
+
+    def __repr__(self) -> str:
+        kind = {1: "grey", 3: "RGB"}.get(self.channels, f"{self.channels}-channel")
+        classes = f"{self.num_classes} classes" if self.num_classes else "no labels"
+        side = f"{self.size} x {self.size}"
+        return f"ImageData({self.name!r}: {len(self):,} {kind} pictures of {side}, {classes})"
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels."""
+        return self.images.shape[2]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def as_tensors(self) -> tuple[Tensor, Tensor | None]:
+        """All pictures as float32 (N, C, H, H) in [-1, 1], and the labels int64 (N,) or None."""
+        return im.from_uint8(self.images), self.labels
+
+    def subset(self, indices: Tensor | Sequence[int]) -> ImageData:
+        """The pictures at `indices`, in that order (a boolean mask works too)."""
+        picked = torch.as_tensor(indices)
+        picked = picked if picked.dtype == torch.bool else picked.long()
+        labels = None if self.labels is None else self.labels[picked]
+        return ImageData(self.images[picked], labels, self.classes, self.name)
+
+    def random_subset(self, n: int, seed: int) -> ImageData:
+        """`n` different pictures, drawn at random.
+
+        Raises:
+            ValueError: `n` is not between 1 and the number of pictures.
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(f"{self.name}: expected n from 1 to {len(self)}, got {n}")
+        return self.subset(_shuffled(len(self), seed)[:n])
+
+    def split(self, fraction: float, seed: int) -> tuple[ImageData, ImageData]:
+        """Two disjoint random parts: `fraction` of the pictures, and all the others.
+
+        Raises:
+            ValueError: one of the parts would be empty.
+        """
+        first = round(fraction * len(self))
+        if not 0 < first < len(self):
+            raise ValueError(f"{self.name}: fraction {fraction} of {len(self)} leaves a part empty")
+        order = _shuffled(len(self), seed)
+        return self.subset(order[:first]), self.subset(order[first:])
+
+    def resized(self, size: int) -> ImageData:
+        """The same pictures at `size` x `size`, through `images.resize`."""
+        return ImageData(resize_uint8(self.images, size), self.labels, self.classes, self.name)
+
+
+def _check_storage(images: Tensor, name: str) -> None:
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        came = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"{name}: expected a uint8 tensor, got {came}; see images.to_uint8")
+    if images.ndim != 4 or images.shape[2] != images.shape[3]:
+        shape = tuple(images.shape)
+        raise ValueError(f"{name}: expected square pictures (N, C, H, H), got shape {shape}")
+    if images.numel() == 0:
+        raise ValueError(f"{name}: expected at least one picture, got none")
+
+
+def _shuffled(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def resize_uint8(images: Tensor, size: int) -> Tensor:
+    """uint8 (N, C, H, W) -> uint8 (N, C, size, size), a part at a time to save memory.
+
+    Raises:
+        ValueError: `size` is not positive.
+    """
+    if images.shape[-1] == size:
+        return images
+    parts = images.split(1024)
+    return torch.cat([im.to_uint8(im.resize(im.from_uint8(part), size)) for part in parts])

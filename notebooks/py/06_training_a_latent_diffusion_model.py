@@ -1,0 +1,537 @@
+# %% [markdown]
+# # 06 Training a latent diffusion model
+#
+# In the next four minutes your laptop trains an autoencoder, then a diffusion model in its latent
+# space, and draws digits that nobody ever wrote.
+
+# %% tags=["setup"]
+import importlib.util, os, subprocess, sys  # noqa: E401
+
+if importlib.util.find_spec("ldmlib") is None:  # on Colab: install the course's library, nothing else
+    source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
+
+# %%
+import time
+from copy import deepcopy
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import torch
+
+from ldmlib import LatentDiffusion, data, plotting, recipes
+from ldmlib.check import training as check
+from ldmlib.evaluation import mnist_evaluator
+from ldmlib.features import bundled_classifier
+from ldmlib.rng import seeded
+from ldmlib.training import TrainConfig, batch_indices, ema_decay, fit, train
+from ldmlib.unet import UNet, UNetConfig, count_parameters
+
+started = time.perf_counter()
+
+# %% [markdown]
+# What you will have made, here drawn by a model that the same code trained for longer:
+
+# %%
+example = LatentDiffusion.from_pretrained("mnist").sample(20, labels=torch.arange(20) % 10, seed=6)
+plotting.show(example);
+
+# %% [markdown]
+# > **You will be able to** train both stages of a latent diffusion model (LDM), sample it class by
+# > class, read its loss curve, stop and resume it, and recognise the four mistakes that spoil it
+# > most often.
+# >
+# > **Needs** notebooks [03](03_vae.ipynb), [04](04_forward_diffusion.ipynb) and
+# > [05](05_unet.ipynb). **Time and memory** on 2 CPU cores: see the table in the README, measured
+# > by `make notebooks`; the last cell prints what this run took.
+#
+# The plan, two trainings one after the other:
+#
+# ```mermaid
+# flowchart LR
+#   x["digits x"] --> E["encoder"] --> z["latents z"] --> D["decoder"] --> xh["digits again"]
+#   z --> S["scale to variance 1"] --> N["add noise at time t"] --> U["UNet guesses the noise and the digit"]
+#   U -.-> L["squared error"]
+# ```
+#
+# There is no adversary in the second stage. Rombach et al. (arXiv 2112.10752) train the denoiser by
+# plain regression.
+
+# %% [markdown]
+# ## 1. The first stage: a small space that decodes well
+#
+# **Predict.** A digit here has 32 x 32 numbers, its latent 4 x 8 x 8. Which share of the numbers is
+# left? And does a digit survive the trip there and back?
+
+# %%
+digits = data.mnist("train")
+x, y = digits.as_tensors()
+recipe = recipes.mnist_notebook()
+recipe.autoencoder, recipe.autoencoder_loss
+
+# %%
+perceptual = bundled_classifier("mnist_perceptual")
+first_stage = recipes.train_autoencoder(x, recipe, perceptual)
+print(f"{first_stage.step} steps, {first_stage.history[-1]['seconds']:.0f} s")
+
+# %%
+test_x, test_y = data.mnist("test").as_tensors()
+with torch.no_grad():
+    back = first_stage.ema.decode(first_stage.ema.encode(test_x[:16]).mode())
+plotting.show_rows({"digits": test_x[:16], "there and back": back.clamp(-1, 1)});
+
+# %% tags=["nbval-check-output"]
+error = ((back - test_x[:16]) ** 2).mean().item()
+print("share of the numbers left:", 4 * 8 * 8 / (32 * 32))
+print("mean squared error below 0.05:", error < 0.05)
+
+# %% [markdown]
+# A quarter of the numbers is left, and the digits are hard to tell from the originals. Notebook
+# [03](03_vae.ipynb) takes this stage apart term by term.
+#
+# **Change.** Set `kl` in `recipe.autoencoder_loss` to 0 with `dataclasses.replace` and train again:
+# the pictures come back sharper, and section 6 will draw worse digits. A latent space that is easy
+# to diffuse in beats one that reconstructs best.
+
+# %% [markdown]
+# ## 2. Encode once, scale once
+#
+# The encoder will not change any more. So all digits are encoded one single time, and the second
+# stage never sees a pixel. That is where an LDM saves its time.
+#
+# **Predict.** The denoiser expects data of about unit variance, as the noise has. Are the latents
+# like that?
+
+# %%
+model = recipes.assemble(digits, first_stage.ema, recipe)
+z = model.fit_latent_scale(x)
+print("mean of each channel as encoded:", model.latent_mean.flatten().numpy().round(2))
+print("std of each channel as encoded: ", model.latent_std.flatten().numpy().round(2))
+
+# %% tags=["nbval-check-output"]
+print("latents:", tuple(z.shape))
+print("scaled to mean 0:", z.mean((0, 2, 3)).abs().max().item() < 1e-3)
+print("scaled to std 1:", (z.std((0, 2, 3)) - 1).abs().max().item() < 1e-3)
+
+# %%
+plotting.show_latents(z[:10], title="scaled latents: one row a channel, one column a digit");
+
+# %% [markdown]
+# They are not, so each channel is shifted and divided by its own mean and standard deviation,
+# computed once on the whole training set and kept with the model. Decoding undoes it. Stable
+# Diffusion does the same with a single number, 0.18215.
+
+# %% [markdown]
+# ## 3. One training step, by hand
+#
+# With $x_t = \alpha(t)\,z + \sigma(t)\,\epsilon$ and here $\alpha = 1 - t$, $\sigma = t$, the network
+# is asked for $\epsilon - z$, the direction from the digit to the noise (flow matching, arXiv
+# 2210.02747):
+#
+# $$ L = \mathbb{E}\; \lVert f_\theta(x_t, t, c) - (\epsilon - z) \rVert^2 $$
+
+
+# %%
+def naive_loss(network, z, label, t, eps):
+    t_ = t[:, None, None, None]
+    x_t = (1 - t_) * z + t_ * eps
+    return ((network(x_t, t, label) - (eps - z)) ** 2).mean((1, 2, 3))
+
+
+# %% tags=["nbval-check-output"]
+t = torch.linspace(0.1, 0.9, 8)
+eps = torch.randn(z[:8].shape, generator=seeded(0))
+with torch.no_grad():
+    mine = naive_loss(model.denoiser, z[:8], y[:8], t, eps)
+    library = recipe.diffusion.loss(model.denoiser, z[:8], y[:8], t, eps)
+print("largest difference below 1e-5:", (mine - library).abs().max().item() < 1e-5)
+
+# %% [markdown]
+# The library's loss is this line for any schedule and any target. What it adds in training: labels
+# are replaced by "no label" (-1) one time in ten, so that the same network also learns to draw
+# without being told what (section 7 uses that).
+
+# %% [markdown]
+# ## 4. Train the denoiser
+#
+# **Predict.** The last layer starts at zero, so the network first answers 0 to everything. What is
+# the first loss? (The target is a difference of two things of variance 1.)
+#
+# Beside the weights we keep their exponential moving average (EMA), which samples better. And a
+# second, badly chosen one, for the museum in section 9.
+
+# %%
+print(f"{count_parameters(model.denoiser) / 1e6:.1f} million weights")
+objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+slow_average = deepcopy(model.denoiser).eval()
+snapshots, wanted = {}, {1, 100, 300, recipe.training.steps}
+
+# %%
+for state in fit(model.denoiser, objective, (z, y), recipe.training):
+    for slow, now in zip(slow_average.parameters(), state.model.parameters(), strict=True):
+        slow.data.lerp_(now.data, 1 - 0.9999)
+    if state.step in wanted:
+        snapshots[state.step] = deepcopy(state.ema.state_dict())
+print(f"{state.step} steps in {state.history[-1]['seconds']:.0f} s, {state.precision}")
+
+# %%
+plotting.loss_curve(state.history).set_ylim(0, 2.2);
+
+# %% [markdown]
+# It starts near 2, the variance of $\epsilon - z$, falls steeply, then hardly at all. That flat
+# part is not idle: look at what the model draws as it goes. The same ten starting noises each time:
+
+
+# %%
+def digits_at(weights, **options):
+    model.denoiser.load_state_dict(weights)
+    return model.sample(10, labels=torch.arange(10), seed=1, **options)
+
+
+plotting.show_rows({f"step {step}": digits_at(w) for step, w in snapshots.items()});
+
+# %% [markdown]
+# **Explain.** The loss cannot go to 0: from a noisy latent nobody can know which noise was added.
+# What is left is mostly that unavoidable part, so a tiny fall of the loss can be a visible gain.
+# Which noise levels are hard?
+
+# %%
+model.denoiser.load_state_dict(snapshots[recipe.training.steps])
+levels, losses = torch.linspace(0.02, 0.98, 17, dtype=torch.float64), []
+test_z = model.encode(test_x[:500])
+for level in levels:
+    loss = recipe.diffusion.loss(model.denoise, test_z, test_y[:500], level.repeat(500),
+                                 generator=seeded(1))  # fmt: skip
+    losses.append(loss.mean().item())
+
+# %%
+_, ax = plt.subplots(figsize=(5, 3))
+ax.plot(levels, losses, "o-", color=plotting.COLOURS[0])
+ax.set(xlabel="t  (0 clean, 1 noise)", ylabel="loss on test digits", ylim=(0, None))
+ax.grid(alpha=0.3)
+
+# %% [markdown]
+# Near $t = 0$ the noise is too faint to see, near $t = 1$ the digit is. The interesting work is in
+# the middle, and `time_sampling="logit_normal"` trains there more often (arXiv 2403.03206).
+#
+# **Change.** Set `time_sampling="uniform"` in `recipe.diffusion` and compare the pictures.
+
+# %% [markdown]
+# ## 5. Sample
+#
+# Start from noise at $t = 1$, ask the network where the digit is, go a step in that direction,
+# repeat; decode at the end. The film of it, in latent space and decoded:
+
+# %%
+states = list(model.film(6, labels=[0, 2, 3, 5, 8, 9], steps=8, seed=3))
+frames = [model.decode(s.x) for s in states[::2]] + [model.decode(states[-1].x)]
+titles = [f"t = {s.t:.2f}" for s in states[::2]] + ["t = 0"]
+plotting.film(frames, titles);
+
+# %%
+samples = model.sample(50, labels=torch.arange(50) % 10, seed=2)
+plotting.show(samples, title="drawn by the model you have just trained");
+
+# %% tags=["nbval-check-output"]
+classifier = bundled_classifier()
+asked = torch.arange(200) % 10
+seen = classifier(model.sample(200, labels=asked, seed=4)).argmax(1)
+print("a classifier recognises at least 9 in 10:", (seen == asked).double().mean().item() > 0.9)
+print("classes it recognises at least half the time:",
+      sum((seen[asked == k] == k).double().mean().item() > 0.5 for k in range(10)))
+
+# %% [markdown]
+# ## 6. How good is it?
+#
+# Notebook [07](07_evaluation_fid.ipynb) explains the Fréchet distance (FID). For now: lower is
+# better, it depends on the number of pictures $n$, and *real* digits that the model never saw score
+# the *floor*.
+
+# %%
+evaluator = mnist_evaluator()
+many = model.sample(2000, seed=5)
+fid, floor = evaluator.fid(many), evaluator.floor(2000)
+print(f"FID {fid:.1f} at n = 2,000; floor {floor:.1f}; ratio {fid / floor:.1f}")
+
+# %% [markdown]
+# ## 7. Guidance
+#
+# The network answers twice, with the label and without, and we go further in the direction of the
+# difference (classifier-free guidance, arXiv 2207.12598):
+#
+# $$ f = f(\varnothing) + w\,\bigl(f(c) - f(\varnothing)\bigr) $$
+#
+# **Predict.** What will $w = 0$ draw when asked for a digit? What will a very large $w$ do?
+
+# %%
+labels = torch.arange(10)
+plotting.show_rows({f"w = {w:g}": model.sample(10, labels, guidance=w, seed=8)
+                    for w in (0.0, 1.0, 1.5, 3.0, 8.0)});  # fmt: skip
+
+# %% [markdown]
+# At 0 the label is ignored. At 1 the model draws from $p(x \mid c)$, with all its variety. Above, the
+# digits become more typical and more alike, and far above they overshoot: guidance trades variety
+# for certainty, and no longer samples the data's distribution.
+
+# %% [markdown]
+# ## 8. The same seconds in pixel space
+#
+# Is the autoencoder worth its trouble? Here is the same kind of UNet on the 32 x 32 pixels
+# themselves, given as many seconds as the latent model had at the step shown beside it.
+#
+# **Predict.** How many steps will it get done?
+
+# %%
+pixel_recipe = recipes.mnist_pixels(steps=60)
+pixel_model = recipes.assemble(digits, recipes.Autoencoder(pixel_recipe.autoencoder), pixel_recipe)
+pixel_state = recipes.train_denoiser(pixel_model, x, y, pixel_recipe)
+seconds = pixel_state.history[-1]["seconds"]
+latent_step = max([1] + [h["step"] for h in state.history if h["seconds"] <= seconds])
+print(f"in {seconds:.0f} s: {pixel_state.step} steps in pixel space, {latent_step} in latent space")
+
+# %%
+closest = min(snapshots, key=lambda step: abs(step - latent_step))
+plotting.show_rows({
+    f"pixels, step {pixel_state.step}": pixel_model.sample(10, labels, steps=8, seed=1),
+    f"latents, step {closest}": digits_at(snapshots[closest]),
+});  # fmt: skip
+
+# %% [markdown]
+# The pixel model is not wrong, only slow: each of its steps does far more arithmetic, and it must
+# learn strokes pixel by pixel before it can learn digits. `make bench` runs this race for longer
+# and against other libraries.
+
+# %%
+model.denoiser.load_state_dict(snapshots[recipe.training.steps])
+
+# %% [markdown]
+# ## 9. What could go wrong: the failure museum
+#
+# Four exhibits. Each draws the same ten digits as the healthy model in the first row.
+#
+# 1. **Wrong range.** Pictures in [0, 1] fed to a model made for [-1, 1].
+# 2. **Scale forgotten.** Latents decoded without undoing the scale.
+# 3. **EMA too slow.** An average that remembers ten thousand steps of a training that had far fewer.
+# 4. **Off by one.** The network is told the time of the *next* step.
+
+# %% tags=["nbval-check-output"]
+try:
+    model.encode((test_x[:1] + 1) * 127.5)
+except ValueError as error:
+    print("the door check says:", str(error).split(";")[-1].strip())
+
+
+# %%
+def off_by_one(steps=10):
+    noise = next(iter(model.film(10, labels, steps=1000, seed=1, sampler="ddim"))).x
+    times = torch.linspace(1, 0, steps + 1)
+    for now, nxt in zip(times[:-1], times[1:], strict=True):
+        direction = model.denoise(noise, nxt.repeat(10), labels)
+        noise = noise + (nxt - now) * direction
+    return model.decode(noise)
+
+
+# %%
+ranged = model.decode(model.encode((test_x[:10] + 1) / 2))
+last = list(model.film(10, labels, seed=1))[-1].x
+unscaled = model.autoencoder.decode(last).detach().clamp(-1, 1)
+slow = digits_at(slow_average.state_dict())
+healthy = digits_at(snapshots[recipe.training.steps])
+
+# %%
+plotting.show_rows({"healthy": healthy, "1 range (reconstruction)": ranged, "2 scale forgotten":
+                    unscaled, "3 EMA too slow": slow, "4 off by one": off_by_one()});  # fmt: skip
+
+# %% [markdown]
+# | symptom | cause | cure |
+# |---|---|---|
+# | washed-out reconstructions, grey background | wrong range | `images.from_uint8`; `check_images` at the door |
+# | right shapes, wrong strength, blotches | scale forgotten | `LatentDiffusion.decode`, never the decoder alone |
+# | fog, though the loss is fine | EMA too slow | a decay with warm-up: `ema_decay(step, 0.999)` |
+# | noise left over, or strokes that break | off by one | one list of times for network and step |
+
+# %% [markdown]
+# ## 10. Stop and resume
+#
+# Long trainings are interrupted. With a folder, `fit` writes a checkpoint every so often and when
+# you press stop; `resume=True` goes on. Step $k$ draws its batch and noise from the seed and $k$
+# alone, so the stopped run ends at the very same weights:
+
+# %%
+import tempfile
+
+tiny = TrainConfig(steps=12, batch_size=32, checkpoint_every=6, precision="float32")
+networks = [UNet(UNetConfig(channels=(16, 32), blocks=1, num_classes=10)) for _ in range(2)]
+networks[1].load_state_dict(networks[0].state_dict())
+folder = tempfile.mkdtemp()
+
+# %% tags=["nbval-check-output"]
+whole = train(networks[0], objective, (z, y), tiny, progress=False)
+for half in fit(networks[1], objective, (z, y), tiny, folder=folder, progress=False):
+    if half.step == 6:
+        break  # the power cut
+resumed = UNet(networks[1].config)
+train(resumed, objective, (z, y), tiny, folder=folder, resume=True, progress=False)
+same = all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), resumed.parameters(), strict=True))
+print("bit for bit the same:", same)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Label dropout.** Write `drop(labels, u, p)`: a copy of `labels` in which each label whose `u`
+# (uniform in [0, 1)) lies below `p` is replaced by -1.
+
+
+# %% tags=["exercise"]
+def drop(labels, u, p):
+    return ...
+
+
+# %%
+check.label_dropout(drop);
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# You need a mask of the labels to replace, and something that chooses by a mask.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `torch.where(condition, a, b)` takes `a` where the condition holds.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# `torch.where(u < p, -1, labels)`: the next cell runs it.
+#
+# </details>
+
+
+# %% tags=["solution"]
+def drop_solution(labels, u, p):
+    return torch.where(u < p, -1, labels)
+
+
+check.label_dropout(drop_solution);
+
+# %% [markdown]
+# **2. Guidance.** Write `guide(cond, uncond, w)` so that `w = 0` is the model without label, `w = 1`
+# the one with it.
+
+
+# %% tags=["exercise"]
+def guide(cond, uncond, w):
+    return ...
+
+
+# %%
+check.guidance(guide);
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Put in w = 0 and w = 1 and see what must be left.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Start from `uncond` and add w times a difference.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# `uncond + w * (cond - uncond)`: the next cell runs it.
+#
+# </details>
+
+
+# %% tags=["solution"]
+def guide_solution(cond, uncond, w):
+    return uncond + w * (cond - uncond)
+
+
+check.guidance(guide_solution);
+
+# %% [markdown]
+# **3. EMA.** Write `ema_step(average, weights, decay)`: the new average after one update.
+
+
+# %% tags=["exercise"]
+def ema_step(average, weights, decay):
+    return ...
+
+
+# %%
+check.ema(ema_step);
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# A decay near 1 means: keep nearly all of the old average.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The two shares sum to 1.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# `decay * average + (1 - decay) * weights`: the next cell runs it.
+#
+# </details>
+
+
+# %% tags=["solution"]
+def ema_solution(average, weights, decay):
+    return decay * average + (1 - decay) * weights
+
+
+check.ema(ema_solution);
+
+# %% [markdown]
+# **4. Design your own.** Use `dataclasses.replace` on `recipe` to change one thing (latent channels,
+# UNet width, `time_sampling`, the schedule), train again, and compare FID at the same number of
+# seconds. Write down what you expected before you look.
+
+# %% [markdown]
+# ## Recap
+#
+# - Two trainings: an autoencoder makes a small smooth space; a denoiser learns to walk in it.
+# - Encode once, scale every channel to variance 1, undo it before decoding.
+# - The loss is a plain squared error and flattens early; pictures go on improving.
+# - Labels dropped now and then buy guidance; guidance buys certainty and costs variety.
+# - A run that depends on seed and step alone can be stopped, resumed and repeated.
+#
+# **Quiz.**
+#
+# 1. Why does the loss not go to 0?
+#    <details><summary>Answer</summary>
+#
+#    Many digits and noises lead to the same noisy latent; the best answer is their mean, and the
+#    spread around it remains.
+#
+#    </details>
+# 2. Why is there no discriminator in the second stage?
+#    <details><summary>Answer</summary>
+#
+#    Denoising is regression with a known target. The adversary belongs to the autoencoder, where
+#    "looks sharp" has no formula.
+#
+#    </details>
+# 3. Your samples are fog although the loss is fine. First suspect?
+#    <details><summary>Answer</summary>
+#
+#    The EMA: too slow for the number of steps, or without warm-up.
+#
+#    </details>
+#
+# **Next:** [07](07_evaluation_fid.ipynb) asks how good these digits are, and how you would know.
+#
+# **References.** Rombach et al. 2022, arXiv 2112.10752 (LDM). Lipman et al. 2022, 2210.02747 (flow
+# matching). Esser et al. 2024, 2403.03206 (logit-normal times). Ho and Salimans 2022, 2207.12598
+# (guidance). Karras et al. 2022, 2206.00364 (Heun sampler).
+
+# %%
+print(f"this notebook took {(time.perf_counter() - started) / 60:.1f} minutes")

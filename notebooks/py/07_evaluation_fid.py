@@ -1,0 +1,981 @@
+# %% [markdown]
+# # 07 · Evaluation: is it any good, and how would you know?
+#
+# You will learn to give a set of generated pictures an honest score, and to know what the score
+# cannot see.
+#
+# ```mermaid
+# graph LR
+#     R[real pictures] --> S["same resize,<br>same 8-bit rounding"]
+#     G[generated pictures] --> S
+#     S --> N[feature network]
+#     N --> F["features:<br>128 numbers a picture"]
+#     N --> P["class probabilities:<br>10 numbers a picture"]
+#     F --> A["FID, KID:<br>are the two clouds alike?"]
+#     F --> B["precision, recall:<br>does each cloud cover the other?"]
+#     F --> C["nearest neighbours:<br>is it a copy?"]
+#     P --> D["Inception Score:<br>sure and varied?"]
+# ```
+
+# %% [markdown]
+# > **You will be able to** derive the Fréchet distance and compute FID, KID, Inception Score,
+# > precision, recall and a memorisation check; quote a score with its n and its floor; name a cheat
+# > that fools each score; read a scoreboard of several models.
+# >
+# > **Needs** [03](03_vae.ipynb) (autoencoder and latents) and
+# > [06](06_training_a_latent_diffusion_model.ipynb) (the model that we judge).
+# >
+# > **Takes** about MINUTES minutes and MEMORY GB of memory on 2 CPU cores; the first run also looks
+# > at all 60,000 training digits once and keeps what it saw on disk.
+
+# %% tags=["setup"]
+import importlib.util, os, subprocess, sys  # noqa: E401
+
+if (
+    importlib.util.find_spec("ldmlib") is None
+):  # on Colab: install the course's library, nothing else
+    source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+
+from ldmlib import LatentDiffusion, metrics, plotting
+from ldmlib.check import evaluation as check
+from ldmlib.data import mnist
+from ldmlib.images import from_uint8, resize
+from ldmlib.layers import count_parameters
+from ldmlib.probability import ring
+
+torch.manual_seed(7)
+train, test = mnist("train"), mnist("test")
+
+# %% [markdown]
+# ## 1. Four generators walk in
+#
+# You cannot score a model by looking at ten nice pictures: somebody chose those ten. So here are
+# four "generators" that need no training. One is as good as a generator can be. Three cheat, each in
+# its own way. They will test every score of this notebook.
+#
+# The honest one hands out real digits from the test set, which no model has seen.
+
+# %%
+N = 2000
+honest = test.random_subset(N, seed=0).as_tensors()[0]
+
+# %% [markdown]
+# The first cheat **blurs**: real digits, a little out of focus. That is what an autoencoder does that
+# was trained on squared error alone.
+
+
+# %%
+def blur(x, width=0.8):
+    """Smooth pictures (n, 1, H, W) with a Gaussian of `width` pixels."""
+    bell = torch.exp(-(torch.arange(-4.0, 5.0) ** 2) / (2 * width**2))
+    kernel = torch.outer(bell, bell)
+    return F.conv2d(x + 1, (kernel / kernel.sum())[None, None], padding=4) - 1
+
+
+blurred = blur(honest)
+
+# %% [markdown]
+# The second one **collapses**: it knows ten digits, one of each class, and draws them again and again.
+# They are safe ones, each in the middle of its class. GANs do this when training goes wrong.
+
+
+# %%
+def safest(digit):
+    """The test picture of a class that is nearest to the class's mean picture."""
+    x = from_uint8(test.images[test.labels == digit])
+    return x[((x - x.mean(0)) ** 2).sum((1, 2, 3)).argmin()]
+
+
+collapsed = torch.stack([safest(digit) for digit in range(10)]).repeat(N // 10, 1, 1, 1)
+
+# %% [markdown]
+# The third one **copies**: it stored the training set and hands it out again.
+
+# %%
+copied = train.random_subset(N, seed=1).as_tensors()[0]
+sets = {"honest": honest, "blurred": blurred, "collapsed": collapsed, "copied": copied}
+plotting.show_rows({name: x[20:34] for name, x in sets.items()})
+# %% [markdown]
+# **Predict.** Which of the four would you catch by eye, from one row each? Which one never, however
+# many rows you saw? Keep your answer until section 9.
+#
+# ## 2. How far is it from one bell to another?
+#
+# A score compares two *distributions*. Begin with the smallest case: two bells on a line.
+# Think of the first bell as sand, and carry the sand until it has the shape of the second bell. How
+# far does a grain travel? The cheapest plan keeps the order: the grain at the 10 % mark goes to the
+# 10 % mark of the other bell, the middle one to the middle.
+
+# %%
+bell1 = torch.distributions.Normal(0.0, 1.0)
+bell2 = torch.distributions.Normal(3.0, 0.5)
+x, q = torch.linspace(-4, 6, 400), torch.linspace(0.05, 0.95, 13)
+fig, ax = plt.subplots(figsize=(7, 3.4))
+ax.plot(x, bell1.log_prob(x).exp(), color=plotting.COLOURS[0], label="N(0, 1)")
+ax.plot(x, bell2.log_prob(x).exp(), "--", color=plotting.COLOURS[1], label="N(3, 0.5²)")
+for start, end in zip(bell1.icdf(q).tolist(), bell2.icdf(q).tolist()):
+    ax.plot(start, -0.08, ".", color=plotting.COLOURS[0])
+    arrow = dict(arrowstyle="->", color="grey", lw=0.8)
+    ax.annotate("", (end, -0.45), (start, -0.08), arrowprops=arrow)
+ax.set(ylim=(-0.5, 0.85), yticks=[0, 0.4, 0.8], xlabel="x", ylabel="density")
+ax.legend()
+# %% [markdown]
+# A grain at $m_1 + s_1 u$, where $u$ is a standard normal number, ends at $m_2 + s_2 u$. Its squared
+# way, averaged over $u$ (remember that $u$ has mean 0 and variance 1), is
+#
+# $$d^2 = \mathbb{E}\big[(m_1 + s_1 u - m_2 - s_2 u)^2\big] = (m_1 - m_2)^2 + (s_1 - s_2)^2 .$$
+#
+# This is the squared **Fréchet distance** of two bells (also called 2-Wasserstein). No formula is
+# needed to measure it: draw from both, sort both, and pair them.
+
+# %%
+a, b = bell1.sample((100_000,)), bell2.sample((100_000,))
+in_order = ((a.sort().values - b.sort().values) ** 2).mean()
+at_random = ((a - b) ** 2).mean()
+print(f"paired in order {in_order:.2f}, paired at random {at_random:.2f}")
+
+# %% tags=["nbval-check-output"]
+formula = (0.0 - 3.0) ** 2 + (1.0 - 0.5) ** 2
+print("formula:", formula)
+print("pairing in order agrees within 2 %:", bool(abs(in_order / formula - 1) < 0.02))
+print("pairing at random costs more:", bool(at_random > in_order))
+
+# %% [markdown]
+# Both parts count: the way between the centres, and the change of width. Two bells are at distance 0
+# only if both are equal.
+#
+# **Change.** Give both bells the same mean, and then the same width.
+#
+# ## 3. In two dimensions: clouds with a direction
+#
+# In more dimensions a Gaussian has a mean $m$ and a covariance matrix $C$. The same thought gives
+#
+# $$d^2 = |m_1 - m_2|^2 + \operatorname{tr}\!\Big(C_1 + C_2 - 2\,\big(C_1^{1/2} C_2\, C_1^{1/2}\big)^{1/2}\Big).$$
+#
+# Compare it with one dimension: $s_1^2 + s_2^2 - 2 s_1 s_2$ is $(s_1 - s_2)^2$. The trace is the same
+# expression for matrices. The square root of a symmetric matrix is easy: take it of the eigenvalues.
+
+
+# %%
+def root(c):
+    """The symmetric square root of a symmetric matrix without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh(c)
+    return vectors @ values.clamp(min=0).sqrt().diag() @ vectors.T
+
+
+def frechet(m1, c1, m2, c2):
+    cross = root(root(c1) @ c2 @ root(c1))
+    return ((m1 - m2) ** 2).sum() + (c1 + c2 - 2 * cross).trace()
+
+
+# %% [markdown]
+# The best plan for the grains is now a matrix: stretch and turn the first cloud until it fits the
+# second. Let us carry some grains and look.
+
+# %%
+m1, c1 = torch.tensor([0.0, 0.0]).double(), torch.tensor([[1.0, 0.7], [0.7, 1.0]]).double()
+m2, c2 = torch.tensor([4.0, 1.0]).double(), torch.tensor([[0.6, -0.5], [-0.5, 1.2]]).double()
+r, r_inverse = root(c1), torch.linalg.inv(root(c1))
+plan = r_inverse @ root(r @ c2 @ r) @ r_inverse
+x = m1 + torch.randn(20_000, 2).double() @ r
+y = m2 + (x - m1) @ plan
+
+# %%
+fig, ax = plt.subplots(figsize=(6.5, 3.4))
+for cloud, colour, marker in ((x, plotting.COLOURS[0], "o"), (y, plotting.COLOURS[1], "^")):
+    ax.scatter(*cloud[:600].T, s=6, alpha=0.35, color=colour, marker=marker)
+for start, end in zip(x[:25].tolist(), y[:25].tolist()):
+    ax.annotate("", end, start, arrowprops=dict(arrowstyle="->", color="grey", lw=0.6))
+ax.set(aspect="equal", title="25 of the grains, and where the best plan carries them")
+# %% tags=["nbval-check-output"]
+travelled = ((x - y) ** 2).sum(1).mean()
+ours = frechet(m1, c1, m2, c2)
+library = metrics.gaussian_frechet(m1, c1, m2, c2)
+print("the moved cloud has covariance c2, within 0.05:", bool((y.T.cov() - c2).abs().max() < 0.05))
+print(
+    "mean squared way agrees with the formula within 2 %:", bool(abs(travelled / ours - 1) < 0.02)
+)
+print("our function and ldmlib's differ by less than 1e-9:", bool(abs(ours - library) < 1e-9))
+
+# %% [markdown]
+# **Change.** Make `c2` equal to `c1` and shift by (3, 4). What must the distance be?
+#
+# ## 4. What the feature network sees
+#
+# Pictures are not Gaussians, and pixels are a bad measure: move a digit by one pixel and many
+# pixels change, though nobody would mind. So we do not compare pixels. A classifier looks at each picture, and we
+# take the numbers of its last layer before the decision. The famous FID uses a network called
+# Inception, trained on photographs. It has little to say on digits; ours was trained on MNIST.
+#
+# `mnist_evaluator` holds that network, and the features of all real digits.
+
+# %% tags=["nbval-check-output"]
+from ldmlib.evaluation import mnist_evaluator
+
+evaluator = mnist_evaluator()
+print("training digits, features of each:", *evaluator.train.shape)
+print("test digits, features of each:", *evaluator.held_out.shape)
+
+# %% [markdown]
+# Every picture takes the same way: the same resize (if any), rounded to 8 bits like a saved picture,
+# then the network. `evaluator.features` does it for generated pictures, the real ones
+# went through it before. It also returns what the classifier thinks: ten probabilities.
+
+# %%
+features, probabilities = evaluator.features(honest)
+print(features.shape, probabilities.shape)
+print("first digit:", [round(p, 2) for p in probabilities[0].tolist()])
+
+# %% [markdown]
+# **Predict.** 128 numbers a picture are too many to draw. Squeeze the cloud to the plane in which it is
+# widest: what will the ten digits look like?
+
+# %%
+centre = evaluator.train.mean(0)
+_, _, axes = torch.pca_lowrank(evaluator.train[:5000] - centre, q=2, niter=4)
+
+
+def plane(features):
+    return ((features - centre) @ axes).T
+
+
+# %%
+labels = test.random_subset(N, seed=0).labels
+fig, ax = plt.subplots(figsize=(6, 4.2))
+points = ax.scatter(*plane(features), c=labels, cmap="tab10", s=5, vmin=-0.5, vmax=9.5)
+ax.set(title="features of real digits, seen in their widest plane", xticks=[], yticks=[])
+fig.colorbar(points, ticks=range(10), label="digit")
+
+# %% [markdown]
+# Each class is a cloud of its own. The whole is far from one Gaussian. FID does not mind: it
+# only compares mean and covariance. That is a choice, and a blind spot: clouds of other shapes with
+# the same mean and covariance are equal for it.
+#
+# ## 5. FID: the Fréchet distance of two clouds of features
+#
+# Fit a Gaussian to the real features, another to the generated ones, and measure how far they are
+# apart. That is all.
+
+
+# %%
+def naive_fid(a, b):
+    return frechet(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())
+
+
+# %% tags=["nbval-check-output"]
+difference = abs(naive_fid(features, evaluator.train) - metrics.fid(features, evaluator.train))
+print("naive FID and ldmlib's differ by less than 1e-6:", bool(difference < 1e-6))
+
+# %% [markdown]
+# Now the four generators. Low is good.
+
+# %%
+seen = {name: evaluator.features(x) for name, x in sets.items()}
+for name, (f, _) in seen.items():
+    print(f"{name:10} FID {metrics.fid(f, evaluator.train):6.2f}")
+
+# %%
+fig, panels = plt.subplots(1, 4, figsize=(11, 2.9), sharex=True, sharey=True)
+for ax, (name, (f, _)) in zip(panels, seen.items()):
+    ax.scatter(*plane(evaluator.held_out[:2000]), s=3, color="lightgrey")
+    ax.scatter(*plane(f), s=3, color=plotting.COLOURS[0])
+    ax.set(title=name, xticks=[], yticks=[])
+
+# %% [markdown]
+# FID sees the collapse from far away: ten points have another spread than a cloud. It sees the
+# blur. It does not see the copy at all.
+#
+# But look at the honest row again: these *are* real digits, and their FID is not 0. Why?
+#
+# ## 6. The floor: FID depends on n
+#
+# **Predict.** We split the training digits into two halves and compare n digits of one half with the
+# other half. Both are the same distribution. What should FID be, and how will it change with n?
+
+# %%
+shuffled = evaluator.train[torch.randperm(len(evaluator.train))]
+pool, reference = shuffled.chunk(2)
+ref_mean, ref_cov = metrics.moments(reference)
+sizes, draws = (200, 500, 1000, 2000, 5000, 10_000), {}
+for n in sizes:
+    picks = [pool[torch.randperm(len(pool))[:n]] for _ in range(12)]
+    scores = [metrics.gaussian_frechet(*metrics.moments(p), ref_mean, ref_cov) for p in picks]
+    draws[n] = torch.tensor(scores)
+    print(
+        f"n = {n:6,}: mean {draws[n].mean():.3f}, from {draws[n].min():.3f} to {draws[n].max():.3f}"
+    )
+
+# %%
+means = torch.stack([draws[n].mean() for n in sizes])
+bars = torch.stack(
+    [
+        torch.stack([draws[n].mean() - draws[n].min(), draws[n].max() - draws[n].mean()])
+        for n in sizes
+    ]
+)
+fig, ax = plt.subplots(figsize=(6, 3.2))
+ax.errorbar(sizes, means, bars.T, fmt="o", capsize=3, label="real against real, 12 draws")
+ax.plot(
+    sizes, means[2] * 1000 / torch.tensor(sizes), "--", color="grey", label="proportional to 1 / n"
+)
+ax.set(xscale="log", yscale="log", xlabel="n pictures", ylabel="FID")
+ax.legend()
+# %% [markdown]
+# It falls like 1 / n and never reaches 0. A mean of n points misses the true mean, a
+# covariance of n points misses the true covariance, and a squared distance adds up every miss. So a
+# model "improves" when you draw more pictures. Three rules follow:
+#
+# - Say n with every FID.
+# - Say the **floor**: what n real pictures score that nobody trained on.
+# - Below as many pictures as features, do not compute it at all; the covariance has no full rank.
+#
+# `metrics.real_floor` takes the test digits at the same n, and the mean of a few random draws.
+
+# %% tags=["nbval-check-output"]
+floors = {
+    n: metrics.real_floor(evaluator.train, evaluator.held_out, n) for n in (500, 2000, 10_000)
+}
+print(
+    "the floor at 500 is more than 5 times the floor at 10,000:", floors[500] > 5 * floors[10_000]
+)
+try:
+    metrics.fid(features[:100], evaluator.train)
+except ValueError as error:
+    print("100 pictures:", error)
+
+# %%
+print({n: round(value, 3) for n, value in floors.items()})
+
+# %% [markdown]
+# One more number belongs to a score: how much it would change with other samples. The **bootstrap**
+# draws the n pictures again from themselves, with repetition, and looks at the spread.
+
+# %%
+interval = metrics.bootstrap(metrics.fid, seen["blurred"][0], evaluator.train, repeats=20)
+print(f"blurred: FID {interval.value:.2f}, 95 % interval {interval.low:.2f} to {interval.high:.2f}")
+
+# %% [markdown]
+# ## 7. Three more scores
+#
+# **KID** compares the clouds without any Gaussian. A kernel $k(x, y) = (x \cdot y / d + 1)^3$ says how
+# alike two feature vectors are. Real and generated pictures are equal in law if pairs within each set
+# are as alike as pairs across:
+#
+# $$\text{KID} = \operatorname*{mean}_{i \ne j} k(x_i, x_j) + \operatorname*{mean}_{i \ne j} k(y_i, y_j)
+# - 2 \operatorname*{mean}_{i, j} k(x_i, y_j).$$
+#
+# The pairs $i = i$ are left out. That makes it **unbiased**: for equal sets it is 0 on average at
+# every n, so it is below 0 half of the time.
+
+
+# %%
+def naive_kid(x, y):
+    d, n, total = x.shape[1], len(x), 0.0
+    for i in range(n):
+        for j in range(n):
+            across = -2 * (x[i] @ y[j] / d + 1) ** 3 / n**2
+            within = (x[i] @ x[j] / d + 1) ** 3 + (y[i] @ y[j] / d + 1) ** 3
+            total += across + (within / (n * (n - 1)) if i != j else 0)
+    return total
+
+
+# %% tags=["nbval-check-output"]
+x, y = pool[:40], reference[:40]
+difference = abs(naive_kid(x, y) - metrics.mmd2(x, y))
+print("naive KID and ldmlib's differ by less than 1e-9:", bool(difference < 1e-9))
+
+# %%
+kids = torch.tensor(
+    [metrics.mmd2(a, b) for a, b in zip(pool[:10_000].split(250), reference.split(250))]
+)
+fids = torch.tensor(
+    [metrics.fid(a, b) for a, b in zip(pool[:10_000].split(250), reference.split(250))]
+)
+fig, panels = plt.subplots(1, 2, figsize=(8, 2.6))
+for ax, name, values in zip(panels, ("KID", "FID"), (kids, fids)):
+    ax.hist(values, 15, color=plotting.COLOURS[0])
+    ax.axvline(0, color=plotting.COLOURS[1], ls="--")
+    ax.set(title=f"{name}, real against real, n = 250", ylabel="draws")
+
+# %% tags=["nbval-check-output"]
+print("some KIDs are negative:", bool((kids < 0).any()), "- some FIDs are:", bool((fids < 0).any()))
+print(
+    "the mean KID is within 3 standard errors of 0:",
+    bool(kids.mean().abs() < 3 * kids.std() / len(kids) ** 0.5),
+)
+
+# %% [markdown]
+# **Inception Score** asks the classifier only. Is it sure about each picture, so that $p(y \mid x)$ is
+# peaked? Does it see all classes, so that the average $p(y)$ is flat? Both together:
+#
+# $$\text{IS} = \exp\Big(\operatorname*{mean}_x \text{KL}\big(p(y \mid x)\,\|\,p(y)\big)\Big),$$
+#
+# from 1 to the number of classes. It never looks at a real picture. You will write it in exercise 3.
+
+# %% tags=["nbval-check-output"]
+one_hot = torch.eye(10).repeat(30, 1)
+print("sure and varied:", round(metrics.inception_score(one_hot, splits=1), 2))
+print(
+    "sure, always the same digit:",
+    round(metrics.inception_score(one_hot[:1].repeat(300, 1), splits=1), 2),
+)
+print("never sure:", round(metrics.inception_score(torch.full((300, 10), 0.1), splits=1), 2))
+
+# %% [markdown]
+# **Precision and recall** split quality into two questions. Around each real point draw a disc that
+# reaches to its third neighbour; the discs together are the "real manifold". *Precision* is the share
+# of generated points inside: are they good? *Recall* exchanges the roles, and is the share of real points inside
+# the discs of the generated ones: is everything there?
+
+
+# %%
+def inside(points, manifold, k=3):
+    """For each point: does it lie in a disc around some manifold point? (n,) of booleans."""
+    distances = torch.cdist(manifold, manifold)
+    radius = distances.sort(1).values[:, k]  # column 0 is the point itself
+    return (torch.cdist(points, manifold) <= radius).any(1)
+
+
+# %%
+real = ring(std=0.12).sample(300)
+fake = real[real[:, 0] > 0.2][:100] + 0.02 * torch.randn(100, 2)  # knows one side only
+fake = torch.cat([fake, 0.15 * torch.randn(10, 2)])  # and makes some nonsense in the middle
+
+# %%
+fig, panels = plt.subplots(1, 2, figsize=(8, 3.8))
+for ax, points, manifold, title in zip(panels, (fake, real), (real, fake), ("precision", "recall")):
+    radius = torch.cdist(manifold, manifold).sort(1).values[:, 3]
+    for centre_, r in zip(manifold.tolist(), radius.tolist()):
+        ax.add_patch(plt.Circle(centre_, r, color="lightgrey", lw=0))
+    hit = inside(points, manifold)
+    ax.scatter(*points[hit].T, s=9, color=plotting.COLOURS[2], label="inside")
+    ax.scatter(*points[~hit].T, s=14, marker="x", color=plotting.COLOURS[1], label="outside")
+    ax.set(aspect="equal", title=f"{title}: {hit.float().mean():.2f}", xticks=[], yticks=[])
+    ax.legend(loc="center" if title == "recall" else "upper left", fontsize=8)
+
+# %% tags=["nbval-check-output"]
+ours = (inside(fake, real).float().mean(), inside(real, fake).float().mean())
+library = metrics.precision_recall(real, fake)
+print("same as ldmlib's:", [bool(abs(a - b) < 1e-6) for a, b in zip(ours, library)])
+print("precision above 0.8:", library[0] > 0.8, "- recall below 0.7:", library[1] < 0.7)
+
+# %% [markdown]
+# Grey discs are the manifold, and the dots are what is asked about. The lopsided generator makes mostly good points (left),
+# but misses one side of the ring (right). One number would have hidden which of the two is wrong.
+#
+# ## 8. Did it just learn the training set by heart?
+#
+# None of the scores so far asks that. So look for the nearest training picture of each generated one,
+# and compare with the same distance for held-out *real* pictures. The ratio is near 1
+# for an honest model, and near 0 for a copy.
+
+
+# %%
+def closeness(f, n=400):
+    """Median distance to the training set, over that of real test digits."""
+    real = metrics.nearest_distance(evaluator.held_out[-n:], evaluator.train).median()
+    return float(metrics.nearest_distance(f[:n], evaluator.train).median() / real)
+
+
+for name, (f, _) in seen.items():
+    print(f"{name:10} {closeness(f):.2f}")
+
+# %% [markdown]
+# A number can be wrong in its own ways, so look too. Here is the nearest training digit below each
+# honest digit, in the eyes of the feature network.
+
+# %%
+nearest = torch.cdist(features[:12], evaluator.train).argmin(1)
+plotting.show_rows(
+    {"test digit": honest[:12], "nearest in training": from_uint8(train.images[nearest])}
+)
+# %% [markdown]
+# ## 9. Which score notices what
+#
+# **Predict.** For each cheat, which score is fooled? Write down a small table: three cheats, six
+# scores.
+
+# %%
+some_real = evaluator.train[torch.randperm(len(evaluator.train))[:N]]
+
+
+def all_scores(f, p):
+    precision, recall = metrics.precision_recall(some_real, f)
+    return {
+        "FID": metrics.fid(f, evaluator.train),
+        "KID x 1000": 1000 * metrics.kid(f, evaluator.train, repeats=5),
+        "IS": metrics.inception_score(p),
+        "precision": precision,
+        "recall": recall,
+        "closeness": closeness(f),
+    }
+
+
+# %%
+table = {name: all_scores(f, p) for name, (f, p) in seen.items()}
+print(
+    f"n = {N:,}, FID floor {floors[N]:.2f}\n"
+    + " " * 10
+    + "".join(f"{k:>12}" for k in table["honest"])
+)
+for name, row in table.items():
+    print(f"{name:10}" + "".join(f"{value:12.2f}" for value in row.values()))
+
+# %% [markdown]
+# Say that a score *notices* a cheat when it is clearly worse than for honest digits: twice
+# the FID, KID above 0.005, one tenth less IS, precision or recall, half the distance to the training
+# set.
+
+
+# %%
+def notices(row, real=table["honest"]):
+    """Which scores are clearly worse than those of real digits."""
+    found = {k: row[k] < 0.9 * real[k] for k in ("IS", "precision", "recall")}
+    found |= {"FID": row["FID"] > 2 * real["FID"], "KID x 1000": row["KID x 1000"] > 5}
+    return found | {"closeness": row["closeness"] < 0.5 * real["closeness"]}
+
+
+# %% tags=["nbval-check-output"]
+for name in ("blurred", "collapsed", "copied"):
+    found = notices(table[name])
+    words = {True: "noticed", False: "FOOLED"}
+    print(f"{name:10}", ", ".join(f"{k.split()[0]} {words[found[k]]}" for k in table[name]))
+
+# %% [markdown]
+# No score notices all three, and every cheat fools at least two of them:
+#
+# | | what it did | fools | is caught by |
+# |---|---|---|---|
+# | blur | every picture a bit worse | Inception Score (still sure, still all classes), precision | FID, KID, recall |
+# | collapse | ten pictures only | Inception Score, precision | FID, KID, recall |
+# | copy | the training set again | everything that compares distributions | nearest neighbours only |
+#
+# Therefore: one score to rank (FID or KID with n and floor), precision and recall to say *what* is
+# wrong, the neighbours to be sure, and your eyes on random samples.
+#
+# ## 10. A trap in the test set
+#
+# A floor must come from pictures drawn **at random**. MNIST's test file is not in random order: its
+# two halves were written by different groups of people.
+#
+# **Predict.** Compare the first 5,000 test digits, the last 5,000, and a random 5,000. Which floor is
+# lowest?
+
+# %%
+halves = {
+    "first 5,000": torch.arange(5000),
+    "last 5,000": torch.arange(5000, 10_000),
+    "random 5,000": torch.randperm(10_000)[:5000],
+}
+for name, which in halves.items():
+    f = evaluator.held_out[which]
+    with torch.no_grad():
+        right = (evaluator.network.head(f.float()).argmax(1) == test.labels[which]).float().mean()
+    print(
+        f"{name:13} FID {metrics.fid(f, evaluator.train):.3f}, classifier errs on {1 - right:.2%}"
+    )
+
+# %% [markdown]
+# Each half is farther from the training set than a random half of the same size, and the first half
+# is nearer than the last one. So a careless choice of half moves the "floor", and every ratio with
+# it. The classifier's errors tell yet another story. MNIST's makers call the first half the cleaner
+# one. The network sees it closer to the training set, but misreads more of it. "Easy" depends on whom
+# you ask, so do not choose: draw at random.
+#
+# ## 11. The scoreboard
+#
+# Now real models. The bundled latent diffusion model was trained with the code of notebook
+# [06](06_training_a_latent_diffusion_model.ipynb), only longer.
+
+# %%
+model = LatentDiffusion.from_pretrained("mnist")
+print("parameters:", f"{count_parameters(model):,}", "- latent:", model.latent_shape)
+print("model card:", model.config.facts)
+
+# %% [markdown]
+# It needs company. First a baseline that is no network at all: fit **one Gaussian to the pixels**,
+# with PCA as in [01](01_probability_and_latent_spaces.ipynb), and draw from it.
+
+# %%
+pixels = from_uint8(train.images[:10_000]).flatten(1)
+values, vectors = torch.linalg.eigh(pixels.T.cov())
+scales, directions = values.clamp(min=0).sqrt().flip(0), vectors.flip(1)  # widest first
+
+
+def pca_gaussian(n, k=1024):
+    z = torch.randn(n, k, generator=torch.Generator().manual_seed(0)) * scales[:k]
+    return (pixels.mean(0) + z @ directions[:, :k].T).clamp(-1, 1).view(n, 1, 32, 32)
+
+
+# %% [markdown]
+# Second, the model's own autoencoder used as a **VAE**: draw the latent from $\mathcal{N}(0, I)$, with
+# the right mean and scale for every channel, and decode. That is what notebook [03](03_vae.ipynb) did.
+#
+# Third, a better guess for the latents: one **Gaussian with the full covariance** of the latents of
+# real digits. It knows which latents go together, as far as a Gaussian can.
+
+# %%
+latents = model.encode(from_uint8(train.images[:10_000])).cpu().flatten(1)
+latent_mean, latent_root = latents.mean(0), root(latents.T.cov())
+
+
+def normal_latents(n):
+    z = torch.randn(n, latents.shape[1], generator=torch.Generator().manual_seed(0))
+    return z.view(n, *model.latent_shape)
+
+
+def gaussian_latents(n):
+    return (latent_mean + normal_latents(n).flatten(1) @ latent_root).view(n, *model.latent_shape)
+
+
+# %% [markdown]
+# **Predict.** The decoder is the same in the last three rows. Only the law of the latents differs. How
+# much does that matter?
+#
+# A row is one line. Add your own model in the same way: a name, a function that draws n pictures,
+# its number of parameters.
+
+# %%
+decoder = count_parameters(model.autoencoder.decoder)
+models = {
+    "PCA Gaussian": (pca_gaussian, pixels.shape[1] + 1024**2),
+    "VAE, z ~ N(0, I)": (lambda n: model.decode(normal_latents(n)), decoder),
+    "VAE, z ~ Gaussian": (
+        lambda n: model.decode(gaussian_latents(n)),
+        decoder + latent_root.numel(),
+    ),
+    "latent diffusion": (
+        lambda n: model.sample(n, seed=1),
+        decoder + count_parameters(model.denoiser),
+    ),
+}
+
+
+# %%
+def judge(name, draw, parameters, n=N):
+    """One row of the scoreboard: quality, seconds, parameters; and some pictures to look at."""
+    start = time.perf_counter()
+    pictures = draw(n).cpu()
+    row = {"name": name, "n": n, "seconds": time.perf_counter() - start, "parameters": parameters}
+    f, _ = evaluator.features(pictures)
+    row["precision"], row["recall"] = metrics.precision_recall(some_real, f)
+    row["FID"], row["KID"] = (
+        metrics.fid(f, evaluator.train),
+        metrics.kid(f, evaluator.train, repeats=5),
+    )
+    return row | {"closeness": closeness(f), "pictures": pictures}
+
+
+board = [judge(name, *entry) for name, entry in models.items()]
+
+# %%
+print(f"n = {N:,}; FID floor {floors[N]:.2f}; seconds for 1,000 pictures on this machine\n")
+print(
+    f"{'model':18}{'FID':>9}{'/ floor':>9}{'KIDx1000':>10}{'precis.':>9}{'recall':>8}{'close':>7}{'sec':>7}{'params':>11}"
+)
+real_row = {
+    "name": "real test digits",
+    "seconds": 0.0,
+    "parameters": 0,
+    **table["honest"],
+    "KID": table["honest"]["KID x 1000"] / 1000,
+}
+for row in [*board, real_row]:
+    print(
+        f"{row['name']:18}{row['FID']:9.2f}{row['FID'] / floors[N]:9.1f}{1000 * row['KID']:10.1f}"
+        f"{row['precision']:9.2f}{row['recall']:8.2f}{row['closeness']:7.2f}"
+        f"{row['seconds'] * 1000 / N:7.2f}{row['parameters']:11,}"
+    )
+
+# %%
+plotting.show_rows({row["name"]: row["pictures"][:14] for row in board} | {"real": honest[:14]})
+# %% tags=["nbval-check-output"]
+by_name = {row["name"]: row["FID"] for row in board}
+best = min(by_name, key=by_name.get)
+print("best by FID:", best)
+print(
+    "a Gaussian for the latents beats N(0, I):",
+    by_name["VAE, z ~ Gaussian"] < by_name["VAE, z ~ N(0, I)"],
+)
+print(
+    "diffusion divides the Gaussian's FID by more than 5:",
+    by_name[best] < by_name["VAE, z ~ Gaussian"] / 5,
+)
+
+# %% [markdown]
+# The decoder of the last three rows is the same, so **the law of the latents is the whole difference**.
+# An autoencoder with a light KL term never learned to fill $\mathcal{N}(0, I)$: most of that space means
+# nothing to the decoder. A Gaussian with the right covariance gets strokes, not digits. The diffusion
+# model learns what is left, and that is the reason for it.
+#
+# It is also the slowest row: the denoiser runs many times for each picture, the others decode once.
+#
+# The full account of the best model, as `ldm evaluate` prints it:
+
+# %%
+print(evaluator.report(board[-1]["pictures"], model.draw_labels(N, seed=1), repeats=10))
+
+# %% [markdown]
+# ## 12. What does quality cost?
+#
+# **Sampling.** Each step runs the denoiser; fewer steps are faster. How many are enough?
+
+# %%
+n, costs = 500, []
+for steps in (2, 4, 8, 16):
+    start = time.perf_counter()
+    pictures = model.sample(n, steps=steps, seed=2)
+    costs.append((steps, time.perf_counter() - start, evaluator.fid(pictures)))
+    print(
+        f"{steps:2} steps: {costs[-1][1]:5.1f} s for {n} pictures, FID {costs[-1][2]:7.2f} (floor at this n: {floors[n]:.2f})"
+    )
+
+# %%
+fig, ax = plt.subplots(figsize=(5.5, 3))
+ax.plot([c[1] for c in costs], [c[2] for c in costs], "o-", color=plotting.COLOURS[0])
+for steps, seconds, score in costs:
+    ax.annotate(f"{steps} steps", (seconds, score), (6, 6), textcoords="offset points", fontsize=9)
+ax.axhline(floors[n], color="grey", ls="--", label="floor: real digits")
+ax.set(xlabel=f"seconds for {n} pictures", ylabel="FID", yscale="log")
+ax.margins(0.15)
+ax.legend()
+# %% [markdown]
+# The first steps buy most; soon the curve is flat. What is left then is no error of the solver: it
+# is what the networks do not know, and more steps cannot mend that.
+#
+# **Latent size.** How many numbers should a latent have? PCA answers in seconds, for it is an
+# autoencoder in closed form. Keep k numbers; measure how well test digits come back
+# (reconstruction), and how good new digits are that are drawn from a Gaussian on these k numbers.
+#
+# **Predict.** Reconstruction must get better with k. Will the new digits too?
+
+# %%
+sweep = []
+for k in (4, 16, 64, 256):
+    z = (honest.flatten(1) - pixels.mean(0)) @ directions[:, :k]
+    back = (pixels.mean(0) + z @ directions[:, :k].T).clamp(-1, 1).view_as(honest)
+    sweep.append((k, evaluator.fid(back), evaluator.fid(pca_gaussian(N, k))))
+    print(f"k = {k:3}: reconstruction FID {sweep[-1][1]:7.2f}, new digits FID {sweep[-1][2]:7.2f}")
+
+# %%
+fig, ax = plt.subplots(figsize=(5.5, 3))
+for column, style, name in (
+    (1, "o-", "reconstructed test digits"),
+    (2, "s--", "new digits from a Gaussian"),
+):
+    ax.plot([s[0] for s in sweep], [s[column] for s in sweep], style, label=name)
+ax.axhline(floors[N], color="grey", ls=":", label="floor: real digits")
+ax.set(xscale="log", yscale="log", xlabel="numbers kept, k", ylabel="FID")
+ax.legend(fontsize=8)
+# %% tags=["nbval-check-output"]
+print(
+    "reconstruction gets better with every k:", all(a[1] > b[1] for a, b in zip(sweep, sweep[1:]))
+)
+print("its best is below 10 times the floor:", sweep[-1][1] < 10 * floors[N])
+print("new digits stay above 100 times the floor:", min(s[2] for s in sweep) > 100 * floors[N])
+
+# %% [markdown]
+# Two different limits. Few numbers blur, and no model of the latents can mend what the
+# first stage lost. Many numbers lose nothing, but then the *law* of these numbers is hard, and the
+# simple Gaussian fails. An LDM's latents must be small enough to be learnt and large enough to keep the
+# strokes: reconstruct first, and score that, before you train a denoiser.
+
+# %%
+back = model.decode(model.encode(honest)).cpu()
+print(f"first stage of the bundled model, {model.latent_shape} latents:")
+print(
+    f"reconstruction FID {evaluator.fid(back):.2f}; generation {by_name['latent diffusion']:.2f}; floor {floors[N]:.2f} (n = {N:,})"
+)
+
+# %% [markdown]
+# The generation score stands on top of the reconstruction score. If the first number
+# is close to the second, train a better autoencoder. If it is far below, train the denoiser
+# longer. The cost of the training that was done stands in the model card printed above.
+#
+# ## What could go wrong
+#
+# **The two sets took different ways to the network.** Here the *same* real test digits are scored again
+# after small accidents that happen when pictures are saved, loaded and resized.
+#
+# **Predict.** Which accident costs most?
+
+# %%
+accidents = {
+    "same way": honest,
+    "values in [0, 1]": (honest + 1) / 2,
+    "stretched 28 to 32": resize(honest[:, :, 2:30, 2:30], 32),
+    "through 16 pixels": resize(resize(honest, 16), 32),
+    "black on white": -honest,
+}
+for name, x in accidents.items():
+    print(f"{name:19} FID {evaluator.fid(x):8.2f}   (floor {floors[N]:.2f})")
+
+# %%
+plotting.show_rows({name: x[:10] for name, x in accidents.items()})
+
+# %% [markdown]
+# **Symptom:** a model with lovely pictures and an absurd score, or a score that jumped when only the saving
+# changed. **Cure:** one function for both sets, as in `Evaluator.features`; and send real pictures
+# through the whole pipeline first: they must score the floor.
+#
+# ## Exercises
+#
+# ### Exercise 1: two bells
+# Write the squared Fréchet distance of two one-dimensional Gaussians, given their means and standard
+# deviations.
+
+
+# %%
+def frechet_1d(mean1, std1, mean2, std2):
+    return ...
+
+
+# %% tags=["nbval-check-output"]
+check.frechet_1d(frechet_1d)
+
+# %% [markdown]
+# *Hint 1.* It has two terms: one for the means, one for the standard deviations.
+# *Hint 2.* Let a grain travel from $m_1 + s_1 u$ to $m_2 + s_2 u$; square and average.
+#
+# <details><summary>Solution</summary>
+#
+# The difference of the two places is $(m_1 - m_2) + (s_1 - s_2)u$. Squared and averaged, the mixed
+# term vanishes, because $u$ has mean 0. The next cell runs it.
+#
+# </details>
+
+
+# %% tags=["solution", "nbval-check-output"]
+def frechet_1d_solution(mean1, std1, mean2, std2):
+    return (mean1 - mean2) ** 2 + (std1 - std2) ** 2
+
+
+check.frechet_1d(frechet_1d_solution)
+
+# %% [markdown]
+# ### Exercise 2: your own floor
+# Write a function that returns the floor: the FID of `n` real held-out samples against the whole
+# reference, as the mean of five draws. Use `metrics.fid`.
+
+
+# %%
+def my_floor(reference, held_out, n):
+    return ...
+
+
+# %% tags=["nbval-check-output"]
+check.floor(my_floor)
+
+# %% [markdown]
+# *Hint 1.* Which of the two sets did no model train on? *Hint 2.* `torch.randperm(len(held_out))[:n]`
+# are n places at random.
+#
+# <details><summary>Solution</summary>
+#
+# Draw n held-out samples at random, score them against the reference, and repeat. The next cell runs
+# it.
+#
+# </details>
+
+
+# %% tags=["solution", "nbval-check-output"]
+def my_floor_solution(reference, held_out, n):
+    orders = [torch.randperm(len(held_out))[:n] for _ in range(5)]
+    return sum(metrics.fid(held_out[order], reference) for order in orders) / 5
+
+
+check.floor(my_floor_solution)
+
+# %% [markdown]
+# ### Exercise 3: Inception Score
+# Write it for logits of shape (n, classes), in one part, without splits.
+
+
+# %%
+def my_inception_score(logits):
+    return ...
+
+
+# %% tags=["nbval-check-output"]
+check.inception(my_inception_score)
+
+# %% [markdown]
+# *Hint 1.* Probabilities first; the marginal $p(y)$ is their mean over pictures. *Hint 2.* KL is
+# $\sum_y p(y \mid x) \log\big(p(y \mid x) / p(y)\big)$; mean over pictures; then exp.
+#
+# <details><summary>Solution</summary>
+#
+# Softmax over the classes, mean over the pictures for the marginal, KL for each picture, mean, exp.
+# The next cell runs it.
+#
+# </details>
+
+
+# %% tags=["solution", "nbval-check-output"]
+def my_inception_score_solution(logits):
+    p = logits.softmax(1)
+    kl = (p * (p / p.mean(0)).log()).sum(1)
+    return kl.mean().exp()
+
+
+check.inception(my_inception_score_solution)
+
+# %% [markdown]
+# ## Recap
+#
+# 1. FID is the cost of carrying one cloud of features onto another, both taken for Gaussians.
+# 2. It falls with n for equal sets; say n and the floor with every score, or it means nothing.
+# 3. KID is unbiased; IS never looks at real pictures; precision asks "good?", recall asks "all?".
+# 4. A blur, a collapse and a copy each fool some score; only the nearest neighbours see the copy.
+# 5. The same decoder is poor with $\mathcal{N}(0, I)$ and good with diffusion: the law of the latents decides.
+#
+# ### Quiz
+#
+# **1.** Paper A has FID 4.1 with 50,000 samples, paper B has FID 4.9 with 5,000. Which model is better?
+#
+# <details><summary>Answer</summary>
+#
+# Nobody can say. B's score contains a larger bias, as it has fewer samples. Compare at the same n, with the
+# same features and the same reference.
+#
+# </details>
+#
+# **2.** A model has precision .95 and recall .10. What do its samples look like, and what happened?
+#
+# <details><summary>Answer</summary>
+#
+# Good pictures, too few kinds: it collapsed, or guidance was turned up too far.
+#
+# </details>
+#
+# **3.** Your KID came out as -0.0004. A bug?
+#
+# <details><summary>Answer</summary>
+#
+# No. The estimate is unbiased, so for nearly equal sets it falls on either side of 0.
+#
+# </details>
+#
+# ### Where to go next
+#
+# Back to [06](06_training_a_latent_diffusion_model.ipynb): train your own model, put it into
+# `models` with one line, and see where it lands. Or to [03](03_vae.ipynb), to improve the first stage.
+#
+# ### References
+#
+# - Heusel et al. 2017, *GANs trained by a two time-scale update rule* (FID), arXiv 1706.08500
+# - Bińkowski et al. 2018, *Demystifying MMD GANs* (KID), arXiv 1801.01401
+# - Salimans et al. 2016, *Improved techniques for training GANs* (IS), arXiv 1606.03498
+# - Kynkäänniemi et al. 2019, *Improved precision and recall metric*, arXiv 1904.06991
+# - Chong and Forsyth 2020, *Effectively unbiased FID and Inception Score*, arXiv 1911.07023
+# - Parmar et al. 2022, *On aliased resizing and surprising subtleties in GAN evaluation*, arXiv 2104.11222
+# - Meehan et al. 2020, *A non-parametric test to detect data-copying*, arXiv 2004.05675
+# - Rombach et al. 2022, *High-resolution image synthesis with latent diffusion models*, arXiv 2112.10752

@@ -1,0 +1,299 @@
+"""Laws of `ldmlib.latent`: sampling that repeats, latents of unit variance, files to trust."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from ldmlib import latent
+from ldmlib.autoencoder import AutoencoderConfig
+from ldmlib.diffusion import Diffusion
+from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
+from ldmlib.unet import UNetConfig
+
+CLASSES = ("left", "right", "up")
+
+
+def tiny_model(seed: int = 0, widths: tuple[int, ...] = (8,), classes=CLASSES, **options):
+    """Pictures (1, 8, 8), latents (2, 4, 4), random weights, an arbitrary latent scale."""
+    first = AutoencoderConfig(latent_channels=2, widths=widths)
+    net = UNetConfig(first.latent_channels, (8, 16), 1, heads=2, num_classes=len(classes))
+    config = LatentDiffusionConfig(first, net, size=8, classes=classes, steps=2, **options)
+    model = tiny.randomised(LatentDiffusion(config), seed)
+    channels = first.latent_channels
+    model.latent_mean.copy_(tiny.noise(1, channels, 1, 1, seed=8))
+    model.latent_std.copy_(0.5 + tiny.noise(1, channels, 1, 1, seed=9).abs())
+    return model.eval()
+
+
+MODEL = tiny_model()
+
+# Latents
+
+
+def test_scaled_latents_have_unit_variance_in_each_channel() -> None:
+    """Law 23, on the whole set, larger than one batch of the encoder."""
+    model, x = tiny_model(), tiny.pictures(700)
+    z = model.fit_latent_scale(x)
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(model.encode(x), z)
+    assert z.shape == (700, *model.latent_shape) == (700, 2, 4, 4)
+    assert torch.equal(model.fit_latent_scale(x), z)  # the old scale does not leak into the new
+    assert model.latent_std.flatten()[0] != model.latent_std.flatten()[1]
+
+
+def test_decoding_undoes_the_scale() -> None:
+    """decode(unscale(scale(z))) = decode(z)."""
+    x = tiny.pictures(5)
+    z = MODEL.autoencoder.encode(x).mode()
+    expected = MODEL.autoencoder.decode(z).clamp(-1, 1)
+    torch.testing.assert_close(MODEL.decode(MODEL.encode(x)), expected, atol=1e-5, rtol=1e-4)
+    assert not MODEL.encode(x).requires_grad
+
+
+def test_a_dead_channel_does_not_divide_by_zero() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.autoencoder.encoder[-1].weight.zero_()
+    assert model.fit_latent_scale(tiny.pictures(5)).isfinite().all()
+
+
+def test_pixels_are_their_own_latents() -> None:
+    model, x = tiny_model(widths=()), tiny.pictures(6)
+    z = model.fit_latent_scale(x)
+    assert torch.equal(z, x) and torch.equal(model.decode(z), x)
+    assert model.latent_shape == (1, 8, 8)
+    last = list(model.film(3, labels=0))[-1]
+    assert last.x0.abs().max() <= 1  # clipped on the way; latents never are
+    assert model.sample(3).shape == (3, 1, 8, 8)
+
+
+# Sampling
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "euler", "heun"])
+def test_pictures_have_the_promised_shape_type_and_range(sampler: str) -> None:
+    x = MODEL.sample(5, sampler=sampler)
+    assert x.shape == (5, 1, 8, 8) and x.dtype == torch.float32 and x.device.type == "cpu"
+    assert x.abs().max() <= 1 and x.isfinite().all() and not x.requires_grad
+    assert (x[0] - x[1]).abs().max() > 0.01
+
+
+def close(a, b) -> None:
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "heun"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_picture_i_does_not_depend_on_its_neighbours(sampler: str, guidance: float) -> None:
+    """Law 18: neither on n, nor on the batch size, nor on where a run was cut."""
+    options = {"guidance": guidance, "sampler": sampler, "seed": 3}
+    whole = MODEL.sample(7, **options)
+    for n in (1, 2, 5):
+        close(MODEL.sample(n, **options), whole[:n])
+    close(MODEL.sample(7, batch_size=3, **options), whole)
+    close(MODEL.sample(3, start=4, **options), whole[4:])
+    close(MODEL.sample(1, start=6, **options), whole[6:])
+    assert (MODEL.sample(7, **{**options, "seed": 4}) - whole).abs().max() > 0.01
+
+
+def test_sampling_repeats_and_leaves_no_trace() -> None:
+    model = tiny_model().train()
+    torch.manual_seed(1)
+    state, one = torch.get_rng_state(), model.sample(3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert torch.equal(model.sample(3), one)
+    assert model.training
+    next(model.film(3)).x.sum()  # a film that nobody watches to its end
+    assert model.training
+
+
+def test_every_form_of_labels() -> None:
+    same = MODEL.sample(4, labels=2)
+    for form in ([2, 2, 2, 2], torch.tensor([2] * 4), torch.tensor(2)):
+        assert torch.equal(MODEL.sample(4, labels=form), same)
+    mixed = MODEL.sample(4, labels=[0, 2, -1, 2])
+    close(mixed[[1, 3]], same[[1, 3]])
+    assert (mixed[[0, 2]] - same[[0, 2]]).abs().amax((1, 2, 3)).min() > 1e-4
+    close(MODEL.sample(4, labels=-1)[2], mixed[2])
+
+
+def test_labels_that_are_drawn_are_told_and_frequent_as_in_training() -> None:
+    model = tiny_model(class_weights=(0.7, 0.3, 0.0))
+    drawn = model.draw_labels(4000, seed=1)
+    shares = torch.bincount(drawn, minlength=3) / 4000
+    assert shares[2] == 0 and float(shares[0]) == pytest.approx(0.7, abs=0.03)
+    assert torch.equal(model.draw_labels(1000, seed=1, start=500), drawn[500:1500])
+    close(model.sample(3, seed=1), model.sample(3, drawn[:3], seed=1))
+    for seed in range(20):  # one label is the first of many
+        assert torch.equal(model.draw_labels(1, seed), model.draw_labels(9, seed)[:1])
+    assert tiny_model(classes=()).draw_labels(5) is None
+
+
+def test_guidance_zero_is_the_open_class() -> None:
+    close(MODEL.sample(3, labels=1, guidance=0.0), MODEL.sample(3, labels=-1))
+    strong = MODEL.sample(3, labels=1, guidance=3.0)
+    assert (strong - MODEL.sample(3, labels=1)).abs().max() > 1e-3
+
+
+def test_a_film_ends_in_the_sample() -> None:
+    states = list(MODEL.film(3, labels=[0, 1, 2], steps=4, seed=5))
+    assert [s.t for s in states] == [0.75, 0.5, 0.25, 0.0]
+    assert torch.equal(MODEL.decode(states[-1].x), MODEL.sample(3, [0, 1, 2], 4, seed=5))
+    assert not states[-1].x.requires_grad
+    assert torch.zeros(1, requires_grad=True).add(1).requires_grad  # gradients are on again
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n": 0}, ValueError, "1 or more, not 0"),
+        ({"n": 2, "labels": 3}, ValueError, "0 to 2"),
+        ({"n": 2, "labels": [0, -2]}, ValueError, "0 to 2"),
+        ({"n": 2, "labels": [0, 1, 2]}, ValueError, r"\(2,\)"),
+        ({"n": 2, "labels": [0.5, 1.0]}, TypeError, "whole numbers"),
+        ({"n": 2, "steps": 0}, ValueError, "at least 1 step"),
+        ({"n": 2, "sampler": "plms"}, ValueError, "known are ddpm, ddim, euler, heun"),
+    ],
+)
+def test_bad_requests_are_named(options: dict, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        MODEL.sample(**options)
+
+
+def test_an_unconditional_model_refuses_labels_and_guidance() -> None:
+    model = tiny_model(classes=())
+    assert model.sample(2).shape == (2, 1, 8, 8)
+    with pytest.raises(ValueError, match="trained without labels"):
+        model.sample(2, labels=1)
+    with pytest.raises(ValueError, match="guidance"):
+        model.sample(2, guidance=2.0)
+
+
+# Files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    MODEL.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change_config(folder: Path, **values) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def trust(folder: Path) -> None:
+    """Write the true hash of whatever weights are there."""
+    change_config(folder, sha256=latent.sha256_of(folder / latent.WEIGHTS))
+
+
+def test_saving_and_loading_keeps_every_bit(tmp_path: Path) -> None:
+    diffusion = Diffusion("cosine", "v", "uniform", "min_snr")
+    model = tiny_model(diffusion=diffusion, class_weights=(0.5, 0.3, 0.2), facts={"seed": 3})
+    model.save_pretrained(tmp_path)
+    loaded = LatentDiffusion.from_pretrained(tmp_path)
+    assert loaded.config == model.config and not loaded.training
+    assert tiny.differences(loaded.state_dict(), model.state_dict()) == []
+    assert torch.equal(loaded.sample(3), model.sample(3))
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    loaded.save_pretrained(tmp_path)  # over the old one
+    assert torch.equal(LatentDiffusion.from_pretrained(str(tmp_path)).sample(3), model.sample(3))
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
+    for source in ("minst", tmp_path, tmp_path / "nothing"):
+        with pytest.raises(FileNotFoundError, match=r"bundled model \(mnist\).*config.json"):
+            LatentDiffusion.from_pretrained(source)
+
+
+def test_missing_files_are_named(folder: Path) -> None:
+    (folder / latent.WEIGHTS).unlink()
+    with pytest.raises(FileNotFoundError, match="model.safetensors"):
+        LatentDiffusion.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, -1])
+def test_weights_cut_short_are_refused(folder: Path, cut: int) -> None:
+    weights = folder / latent.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:cut])
+    with pytest.raises(ValueError, match="expected SHA-256"):
+        LatentDiffusion.from_pretrained(folder)
+    trust(folder)  # even where the hash agrees
+    with pytest.raises(ValueError, match="cut short or not a safetensors file"):
+        LatentDiffusion.from_pretrained(folder)
+
+
+def test_changed_weights_have_another_hash(folder: Path) -> None:
+    tiny_model(seed=1).save_pretrained(folder.parent / "other")
+    (folder.parent / "other" / latent.WEIGHTS).replace(folder / latent.WEIGHTS)
+    with pytest.raises(ValueError, match="SHA-256.*belongs to another config"):
+        LatentDiffusion.from_pretrained(folder)
+
+
+def test_another_architecture_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    change_config(folder, unet={**config["unet"], "channels": [8, 24]})
+    with pytest.raises(ValueError, match="latent diffusion model.*another architecture"):
+        LatentDiffusion.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"unet": {"depth": 3}}, "does not describe a LatentDiffusion.*depth"),
+        ({"autoencoder": None}, "does not describe"),
+        ({"sampler_name": "heun"}, "does not describe.*sampler_name"),
+        ({"diffusion": {"schedule": "sigmoid"}}, "sigmoid"),
+    ],
+)
+def test_a_config_of_something_else_is_refused(folder: Path, values: dict, message: str) -> None:
+    change_config(folder, **values)
+    with pytest.raises(ValueError, match=message):
+        LatentDiffusion.from_pretrained(folder)
+
+
+def test_a_config_without_a_part_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({"sha256": config["sha256"]}))
+    with pytest.raises(ValueError, match="does not describe a LatentDiffusion.*autoencoder"):
+        LatentDiffusion.from_pretrained(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        LatentDiffusion.from_pretrained(folder)
+
+
+class Bomb:
+    """What a malicious pickle looks like: loading it would call `print`."""
+
+    def __reduce__(self):
+        return (print, ("boom",))
+
+
+@pytest.mark.parametrize("protocol", [0, 4, "torch"])
+def test_a_pickle_in_place_of_weights_runs_no_code(folder: Path, protocol, capsys) -> None:
+    weights = folder / latent.WEIGHTS
+    if protocol == "torch":
+        torch.save({"latent_mean": Bomb()}, weights)
+    else:
+        weights.write_bytes(pickle.dumps(Bomb(), protocol))
+    trust(folder)
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        LatentDiffusion.from_pretrained(folder)
+    assert "boom" not in capsys.readouterr().out
+
+
+def test_a_header_that_lies_about_its_length_is_refused(folder: Path) -> None:
+    (folder / latent.WEIGHTS).write_bytes(struct.pack("<Q", 2**40) + b"{}")
+    trust(folder)
+    with pytest.raises(ValueError, match="safetensors"):
+        LatentDiffusion.from_pretrained(folder)
