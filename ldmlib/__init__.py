@@ -1,8 +1,8 @@
 """ldmlib: latent diffusion models, small enough to read and fast enough for a laptop.
 
-    from ldmlib import LatentDiffusion
-    model = LatentDiffusion.from_pretrained("mnist")
-    pictures = model.sample(16, labels=3)        # (16, 1, 32, 32) in [-1, 1]
+from ldmlib import LatentDiffusion
+model = LatentDiffusion.from_pretrained("mnist")
+pictures = model.sample(16, labels=3)        # (16, 1, 32, 32) in [-1, 1]
 """
 
 from __future__ import annotations

@@ -135,8 +135,10 @@ class Autoencoder(nn.Module):
         """
         check_images(x, channels=self.config.channels)
         if x.shape[2] % self.config.factor or x.shape[3] % self.config.factor:
-            raise ValueError(f"height and width must be multiples of {self.config.factor}, got "
-                             f"{tuple(x.shape[2:])}; use images.resize or images.pad_to")
+            raise ValueError(
+                f"height and width must be multiples of {self.config.factor}, got "
+                f"{tuple(x.shape[2:])}; use images.resize or images.pad_to"
+            )
         return self._encode(x)
 
     def _encode(self, x: Tensor) -> DiagonalGaussian:
@@ -148,8 +150,9 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Pictures (n, C, f h, f w) of latents (n, c, h, w); not clamped to [-1, 1]."""
         if z.ndim != 4 or z.shape[1] != self.config.latent_channels:
-            raise ValueError(f"latents must be (n, {self.config.latent_channels}, h, w), "
-                             f"not {tuple(z.shape)}")
+            raise ValueError(
+                f"latents must be (n, {self.config.latent_channels}, h, w), not {tuple(z.shape)}"
+            )
         return z if self.decoder is None else self.decoder(z).float()
 
     def forward(self, x: Tensor, generator: Generator = None) -> tuple[Tensor, DiagonalGaussian]:

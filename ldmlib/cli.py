@@ -53,12 +53,14 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="go on where the run stopped")] = False,
 ) -> None:
     """Train a latent diffusion model: first the autoencoder, then the denoiser."""
-    from ldmlib.data import load
-    from ldmlib.recipes import recipe_for, train_latent_diffusion
+    from ldmlib import presets
+    from ldmlib.data import load_pair
+    from ldmlib.recipes import train_latent_diffusion
 
-    pictures = load(str(data), size=size) if size else load(str(data))
-    recipe = recipe_for(pictures, steps, first_stage_steps, batch_size, seed)
-    train_latent_diffusion(pictures, recipe, out, resume=resume)
+    pictures, held_out = load_pair(data, size)
+    recipe = presets.for_data(pictures, steps, first_stage_steps, batch_size, seed)
+    perceptual = presets.perceptual_for(pictures)
+    train_latent_diffusion(pictures, held_out, recipe, out, resume, perceptual=perceptual)
 
 
 @app.command()
@@ -83,8 +85,9 @@ def sample(
     chosen = _labels(labels, n)
     if chosen is None:
         chosen = ldm.draw_labels(n, seed)
-    pictures = _sample_with_bar(ldm, n, chosen, steps, guidance, seed,
-                                sampler.value if sampler else None)
+    pictures = _sample_with_bar(
+        ldm, n, chosen, steps, guidance, seed, sampler.value if sampler else None
+    )
     if out.suffix == ".png":
         save_png(pictures, out)
     else:
@@ -101,7 +104,9 @@ def _labels(text: str | None, n: int):
     try:
         values = torch.tensor([int(part) for part in text.split(",")])
     except ValueError as error:
-        raise ValueError(f"--labels takes whole numbers such as 3 or 0,1,2, not {text!r}") from error
+        raise ValueError(
+            f"--labels takes whole numbers such as 3 or 0,1,2, not {text!r}"
+        ) from error
     return values.repeat(-(-n // len(values)))[:n]
 
 
@@ -115,8 +120,9 @@ def _sample_with_bar(ldm, n: int, labels, steps, guidance: float, seed: int, sam
         for start in range(0, n, part):
             count = min(part, n - start)
             chosen = None if labels is None else labels[start : start + count]
-            pictures.append(ldm.sample(count, chosen, steps, guidance, seed, sampler=sampler,
-                                       start=start))
+            pictures.append(
+                ldm.sample(count, chosen, steps, guidance, seed, sampler=sampler, start=start)
+            )
             bar.update(count)
     return torch.cat(pictures)
 

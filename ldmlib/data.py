@@ -148,3 +148,25 @@ def load(source: PathLike, split: str = "train", size: int | None = None) -> Ima
         f"unknown data {str(source)!r}: expected {', '.join(KNOWN)}, or a folder of pictures, "
         f"or a .npz file; {there}"
     )
+
+
+def load_pair(source: PathLike, size: int | None = None) -> tuple[ImageData, ImageData]:
+    """Training pictures and held-out ones, by name, folder or .npz file.
+
+    Named sets have an official test split. Of other sets every tenth picture or so, drawn at
+    random but always the same, is held out: `ldm train` does not see them, `ldm evaluate` needs
+    them.
+
+    Raises:
+        ValueError: fewer than 2 pictures.
+    """
+    train = load(source, "train", size)
+    if source in KNOWN:
+        return train, load(source, "test", size)
+    if len(train) < 2:
+        raise ValueError(
+            f"{source}: a model needs at least 2 pictures, one to learn from and one "
+            f"to check with; found {len(train)}"
+        )
+    held_out, train = train.split(max(0.1, 1 / len(train)), seed=0)
+    return train, held_out

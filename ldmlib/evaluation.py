@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ldmlib import metrics
-from ldmlib.data import KNOWN, ImageData, load
+from ldmlib.data import load, load_pair
 from ldmlib.features import RandomFeatures, bundled_classifier, extract
 from ldmlib.files import load_tensors, save_tensors
+from ldmlib.image_data import ImageData
 from ldmlib.images import check_images, from_uint8, resize, to_uint8
 from ldmlib.metrics import Interval
 from ldmlib.rng import seeded
@@ -94,8 +95,9 @@ class Evaluator:
                 return load_tensors(path)["features"].double()
             except (ValueError, KeyError, OSError):
                 pass  # a broken cache is made anew
-        features = torch.cat([extract(self.network, from_uint8(part))[0]
-                              for part in data.images.split(2000)])
+        features = torch.cat(
+            [extract(self.network, from_uint8(part))[0] for part in data.images.split(2000)]
+        )
         if cache:
             _try_save(path, features)
         return features
@@ -173,21 +175,16 @@ def _try_save(path: Path, features: Tensor) -> None:
 def evaluator_for(source: str) -> Evaluator:
     """The evaluator for a data set by name, a folder, or an .npz file.
 
-    MNIST is judged by its own classifier, everything else by `RandomFeatures`. Sets with an
-    official test split use it as the floor; of others a tenth, drawn at random, is held out.
+    MNIST is judged by its own classifier, everything else by `RandomFeatures`.
     """
-    if source == "mnist":
-        return mnist_evaluator()
-    train = load(source)
-    held_out = load(source, "test") if source in KNOWN else None
-    return evaluator_of(train, held_out)
+    return mnist_evaluator() if source == "mnist" else evaluator_of(*load_pair(source))
 
 
-def evaluator_of(train: ImageData, held_out: ImageData | None = None, cache=True) -> Evaluator:
+def evaluator_of(train: ImageData, held_out: ImageData, cache: bool = True) -> Evaluator:
     """An evaluator of pictures that no classifier here knows."""
-    if held_out is None:
-        held_out, train = train.split(0.1, seed=0)
-    return Evaluator(train, held_out, RandomFeatures(train.channels), "random filters", cache)
+    network = RandomFeatures(train.channels)
+    network.fit_whitening(train.as_tensors()[0])
+    return Evaluator(train, held_out, network, "random filters", cache)
 
 
 @lru_cache

@@ -16,7 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldmlib.files import asset, load_into, load_json, load_tensors, save_json, save_tensors, sha256_of
+from ldmlib.files import (
+    asset,
+    load_into,
+    load_json,
+    load_tensors,
+    save_json,
+    save_tensors,
+    sha256_of,
+)
 from ldmlib.images import check_images
 from ldmlib.rng import seeded
 
@@ -86,14 +94,10 @@ class Classifier(nn.Module):
         """
         return self.look(x)[0]
 
-    @torch.no_grad()
     def fit_whitening(self, x: Tensor) -> None:
         """Measure mean and covariance of the averaged maps over the training pictures x, once."""
-        features = in_batches(lambda part: self.feature_maps(part)[-1].mean((2, 3)), x).double()
-        values, vectors = torch.linalg.eigh(features.T.cov())
-        scale = values.clamp(min=1e-6 * values.max()).rsqrt()
-        self.feature_mean.copy_(features.mean(0))
-        self.feature_whitener.copy_(vectors * scale)
+        pooled = in_batches(lambda part: self.feature_maps(part)[-1].mean((2, 3)), x)
+        _set_whitening(self, pooled)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (n, num_classes)."""
@@ -115,13 +119,16 @@ class RandomFeatures(nn.Module):
         self.filters = nn.ParameterList()
         for stage_width in self.config.widths:
             weight = torch.randn(stage_width, width, 3, 3, generator=generator)
-            weight = weight - weight.mean((2, 3), keepdim=True) * (torch.arange(stage_width) % 4 > 0
-                                                                   ).view(-1, 1, 1, 1)
+            weight = weight - weight.mean((2, 3), keepdim=True) * (
+                torch.arange(stage_width) % 4 > 0
+            ).view(-1, 1, 1, 1)
             self.filters.append(weight / weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
             width = stage_width
         pooled = 2 * 4 * sum(self.config.widths)
         mix = torch.randn(pooled, features, generator=generator) / pooled**0.5
         self.mix = nn.Parameter(mix)
+        self.register_buffer("feature_mean", torch.zeros(features))
+        self.register_buffer("feature_whitener", torch.eye(features))
         self.eval().requires_grad_(False)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
@@ -133,13 +140,20 @@ class RandomFeatures(nn.Module):
         return maps
 
     def features(self, x: Tensor) -> Tensor:
-        """Mean and spread of every filter in the picture's quarters, mixed: (n, features)."""
+        """Mean and spread of every filter in the picture's quarters, mixed and whitened."""
+        return (self._mixed(x) - self.feature_mean) @ self.feature_whitener
+
+    def fit_whitening(self, x: Tensor) -> None:
+        """Measure mean and covariance of the mixed numbers over the training pictures x, once."""
+        _set_whitening(self, in_batches(self._mixed, x))
+
+    def _mixed(self, x: Tensor) -> Tensor:
         pooled = []
         for m in self.feature_maps(x):
             mean = F.adaptive_avg_pool2d(m, 2)
             spread = (F.adaptive_avg_pool2d(m**2, 2) - mean**2).clamp(min=0).sqrt()
             pooled += [mean.flatten(1), spread.flatten(1)]
-        return torch.cat(pooled, 1) @ self.mix * 10
+        return torch.cat(pooled, 1) @ self.mix
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features (n, features), and one logit that is always 0: it knows no classes."""
@@ -150,6 +164,17 @@ class RandomFeatures(nn.Module):
 def in_batches(function, x: Tensor, batch_size: int = 500) -> Tensor:
     """Apply `function` to x in batches, without gradients, and join the results."""
     return torch.cat([function(part) for part in x.split(batch_size)])
+
+
+def _set_whitening(network: nn.Module, pooled: Tensor) -> None:
+    """Set the buffers that turn numbers distributed as `pooled` (n, d) into white ones."""
+    pooled = pooled.double()
+    if len(pooled) < 2:
+        raise ValueError("whitening needs at least 2 pictures to measure how they vary")
+    values, vectors = torch.linalg.eigh(pooled.T.cov())
+    scale = values.clamp(min=1e-6 * float(values.max())).rsqrt()
+    network.feature_mean.copy_(pooled.mean(0))
+    network.feature_whitener.copy_(vectors * scale)
 
 
 def extract(network: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:

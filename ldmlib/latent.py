@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
 from ldmlib.diffusion import Diffusion
 from ldmlib.features import in_batches
-from ldmlib.files import asset, load_into, load_json, load_tensors, save_json, save_tensors, sha256_of
+from ldmlib.files import (
+    asset,
+    load_into,
+    load_json,
+    load_tensors,
+    save_json,
+    save_tensors,
+    sha256_of,
+)
 from ldmlib.images import check_labels
 from ldmlib.rng import per_sample_generators, seeded
 from ldmlib.sampling import (
@@ -153,8 +161,9 @@ class LatentDiffusion(nn.Module):
         for first in range(0, n, batch_size):
             part = None if labels is None else labels[first : first + batch_size]
             count = min(batch_size, n - first)
-            *_, last = self.film(count, part, steps, guidance, seed, sampler=sampler,
-                                 start=start + first)
+            *_, last = self.film(
+                count, part, steps, guidance, seed, sampler=sampler, start=start + first
+            )
             pictures.append(self.decode(last.x).cpu())
         return torch.cat(pictures)
 
@@ -186,8 +195,9 @@ class LatentDiffusion(nn.Module):
         labels = None if labels is None else labels.to(self.device)
         generator = per_sample_generators(seed, n, start)
         schedule = self.diffusion.curves
-        noise = initial_noise(torch.empty(n, *self.latent_shape, device=self.device), schedule,
-                              generator)
+        noise = initial_noise(
+            torch.empty(n, *self.latent_shape, device=self.device), schedule, generator
+        )
         predict = predictor(self.diffusion, self.denoise, labels, guidance)
         if self.config.autoencoder.factor == 1:
             predict = clipped(predict, schedule)
@@ -242,7 +252,8 @@ class LatentDiffusion(nn.Module):
         try:
             model = cls(LatentDiffusionConfig.from_dict(values))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{folder / 'config.json'} does not describe a LatentDiffusion: "
-                             f"{error}") from error
+            raise ValueError(
+                f"{folder / 'config.json'} does not describe a LatentDiffusion: {error}"
+            ) from error
         load_into(model, load_tensors(folder / WEIGHTS, sha256=digest), "latent diffusion model")
         return model.to(device).eval()

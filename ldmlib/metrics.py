@@ -107,11 +107,15 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> float:
         ValueError: not probabilities (logits, say), or fewer samples than splits.
     """
     p = probabilities.double()
-    if p.ndim != 2 or bool((p < 0).any()) or not torch.allclose(
-        p.sum(1), torch.ones(len(p), dtype=p.dtype), atol=1e-4
+    if (
+        p.ndim != 2
+        or bool((p < 0).any())
+        or not torch.allclose(p.sum(1), torch.ones(len(p), dtype=p.dtype), atol=1e-4)
     ):
-        raise ValueError("expected class probabilities (n, k): not negative, each row summing to "
-                         "1; logits need .softmax(1) first")
+        raise ValueError(
+            "expected class probabilities (n, k): not negative, each row summing to "
+            "1; logits need .softmax(1) first"
+        )
     if len(p) < splits:
         raise ValueError(f"{len(p)} samples cannot be split into {splits} parts")
     scores = []
@@ -144,7 +148,10 @@ def _covered(points: Tensor, manifold: Tensor, k: int, chunk: int = 500) -> floa
     """Share of points that lie in a ball around some manifold point, as far as its k-th peer."""
     points, manifold = points.float(), manifold.float()
     radii = torch.cat(
-        [torch.cdist(part, manifold).kthvalue(k + 1, dim=1).values for part in manifold.split(chunk)]
+        [
+            torch.cdist(part, manifold).kthvalue(k + 1, dim=1).values
+            for part in manifold.split(chunk)
+        ]
     )
     inside = [(torch.cdist(part, manifold) <= radii).any(1) for part in points.split(chunk)]
     return float(torch.cat(inside).double().mean())
@@ -213,10 +220,12 @@ def real_floor(
         ValueError: more samples asked for than there are.
     """
     if n > len(held_out):
-        raise ValueError(f"the floor at n = {n} needs as many held-out samples; there are "
-                         f"{len(held_out)}")
+        raise ValueError(
+            f"the floor at n = {n} needs as many held-out samples; there are {len(held_out)}"
+        )
     generator = seeded(seed, 7)
     repeats = 1 if n == len(held_out) else repeats
-    draws = [held_out[torch.randperm(len(held_out), generator=generator)[:n]]
-             for _ in range(repeats)]
+    draws = [
+        held_out[torch.randperm(len(held_out), generator=generator)[:n]] for _ in range(repeats)
+    ]
     return sum(score(draw, reference) for draw in draws) / repeats

@@ -26,8 +26,13 @@ def _as_picture(x: Tensor):
     return (u[0].numpy(), "gray") if len(u) == 1 else (u.permute(1, 2, 0).numpy(), None)
 
 
-def show(x: Tensor, columns: int | None = None, title: str = "", ax: Axes | None = None,
-         scale: float = 0.6) -> Axes:
+def show(
+    x: Tensor,
+    columns: int | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+    scale: float = 0.6,
+) -> Axes:
     """A grid of pictures (n, C, H, W) in [-1, 1]."""
     columns = columns or min(len(x), 10)
     rows = -(-len(x) // columns)
@@ -40,16 +45,20 @@ def show(x: Tensor, columns: int | None = None, title: str = "", ax: Axes | None
     return ax
 
 
-def show_rows(rows: Mapping[str, Tensor], scale: float = 0.6, label_width: float = 1.6) -> list[Axes]:
+def show_rows(
+    rows: Mapping[str, Tensor], scale: float = 0.6, label_width: float = 1.6
+) -> list[Axes]:
     """Several rows of pictures, each with its name at the left: {name: (n, C, H, W)}."""
     n = max(len(x) for x in rows.values())
-    figure, axes = plt.subplots(len(rows), 1, squeeze=False,
-                                figsize=(label_width + scale * n, scale * len(rows)))
+    figure, axes = plt.subplots(
+        len(rows), 1, squeeze=False, figsize=(label_width + scale * n, scale * len(rows))
+    )
     for ax, (name, x) in zip(axes[:, 0], rows.items(), strict=True):
         show(x, columns=n, ax=ax)
         ax.text(-0.01, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=9)
-    figure.subplots_adjust(left=label_width / (label_width + scale * n), right=1, bottom=0, top=1,
-                           hspace=0.06)
+    figure.subplots_adjust(
+        left=label_width / (label_width + scale * n), right=1, bottom=0, top=1, hspace=0.06
+    )
     return list(axes[:, 0])
 
 
@@ -63,8 +72,9 @@ def show_latents(z: Tensor, title: str = "", scale: float = 0.6) -> Axes:
 def film(frames: Sequence[Tensor], titles: Sequence[str], scale: float = 0.7) -> list[Axes]:
     """Stages of the same pictures side by side: frames of (n, C, H, W), a column each."""
     n = len(frames[0])
-    figure, axes = plt.subplots(1, len(frames), squeeze=False,
-                                figsize=(scale * len(frames), scale * n + 0.3))
+    figure, axes = plt.subplots(
+        1, len(frames), squeeze=False, figsize=(scale * len(frames), scale * n + 0.3)
+    )
     for ax, frame, title in zip(axes[0], frames, titles, strict=True):
         show(frame, columns=1, ax=ax)
         ax.set_title(title, fontsize=8)
@@ -73,8 +83,11 @@ def film(frames: Sequence[Tensor], titles: Sequence[str], scale: float = 0.7) ->
 
 
 def loss_curve(
-    histories: Mapping[str, list[dict]] | list[dict], key: str = "loss", against: str = "step",
-    ax: Axes | None = None, log: bool = False,
+    histories: Mapping[str, list[dict]] | list[dict],
+    key: str = "loss",
+    against: str = "step",
+    ax: Axes | None = None,
+    log: bool = False,
 ) -> Axes:
     """Curves of ``state.history``: one, or several by name; `against` is ``step`` or ``seconds``."""
     histories = histories if isinstance(histories, Mapping) else {"": histories}
@@ -100,7 +113,9 @@ def schedules(names: Sequence[str] = NAMES) -> list[Axes]:
         curves = (alpha, sigma, schedule.log_snr(t).clamp(-12, 12))
         for ax, curve in zip(axes, curves, strict=True):
             ax.plot(t, curve, STYLES[i % 4], color=COLOURS[i], label=name)
-    for ax, title in zip(axes, ("alpha(t): picture left", "sigma(t): noise", "log SNR"), strict=True):
+    for ax, title in zip(
+        axes, ("alpha(t): picture left", "sigma(t): noise", "log SNR"), strict=True
+    ):
         ax.set(xlabel="t", title=title)
         ax.grid(alpha=0.3)
     axes[0].legend()

@@ -138,7 +138,9 @@ def train_denoiser(
 
 
 # --------------------------------------------------------------------------- whole trainings
-def reconstruction_report(model: LatentDiffusion, evaluator: Evaluator, held_out: ImageData) -> dict:
+def reconstruction_report(
+    model: LatentDiffusion, evaluator: Evaluator, held_out: ImageData
+) -> dict:
     """How well the first stage gives held-out pictures back.
 
     Returns:
@@ -155,15 +157,19 @@ def reconstruction_report(model: LatentDiffusion, evaluator: Evaluator, held_out
 
 def describe_reconstruction(report: dict) -> str:
     """One sentence or two for the reader, with a warning where the first stage caps the result."""
-    text = f"First stage: {report['n']} held-out pictures come back with PSNR {report['psnr']:.1f} dB"
+    text = (
+        f"First stage: {report['n']} held-out pictures come back with PSNR {report['psnr']:.1f} dB"
+    )
     if "rfid" in report:
         text += f", reconstruction FID {report['rfid']:.2f} (real pictures: {report['floor']:.2f})"
         capped = report["rfid"] > 3 * report["floor"] + 1e-9
     else:
         capped = report["psnr"] < 20
     if capped:
-        text += (".\nWARNING: this caps the result: no denoiser can mend what the first stage "
-                 "blurs. Train it longer (--first-stage-steps), or keep more in the latents")
+        text += (
+            ".\nWARNING: this caps the result: no denoiser can mend what the first stage "
+            "blurs. Train it longer (--first-stage-steps), or keep more in the latents"
+        )
     return text + "."
 
 
@@ -186,8 +192,9 @@ def train_latent_diffusion(
     """
     folder, runtime = Path(folder), Runtime.current()
     if not resume and (any(folder.glob("*/checkpoint.pt")) or (folder / "config.json").exists()):
-        raise FileExistsError(f"{folder} already holds a run; add --resume to go on with it, or "
-                              "choose another folder")
+        raise FileExistsError(
+            f"{folder} already holds a run; add --resume to go on with it, or choose another folder"
+        )
     x, y = data.as_tensors()
     stages = [folder / "first_stage", folder / "second_stage"]
     options = [dict(folder=f, resume=resume and (f / "checkpoint.pt").is_file()) for f in stages]

@@ -55,8 +55,9 @@ class Runtime:
     def step_context(self, generator: torch.Generator, precision: str) -> Iterator[None]:
         """Forward pass of one step: dropout from `generator`, autocast if wished."""
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.autocast(
-            self.device.type, torch.bfloat16, enabled=precision == "bfloat16"
+        with (
+            torch.random.fork_rng(devices),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"),
         ):
             torch.manual_seed(generator.initial_seed())
             yield
@@ -69,7 +70,9 @@ class AcceleratedRuntime(Runtime):
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise ImportError("several processes need accelerate: pip install accelerate") from error
+            raise ImportError(
+                "several processes need accelerate: pip install accelerate"
+            ) from error
         self.accelerator = Accelerator()
         self.device = self.accelerator.device
         self.index, self.count = self.accelerator.process_index, self.accelerator.num_processes

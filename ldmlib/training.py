@@ -69,15 +69,17 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size {self.batch_size} does not divide into "
-                             f"{self.accumulate} equal parts")
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide into {self.accumulate} equal parts"
+            )
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is a decay from 0 (no average) to below 1, not {self.ema}")
         if self.lr_schedule not in ("cosine", "constant"):
             raise ValueError(f"lr_schedule is 'cosine' or 'constant', not {self.lr_schedule!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError("precision is 'auto', 'float32' or 'bfloat16', "
-                             f"not {self.precision!r}")
+            raise ValueError(
+                f"precision is 'auto', 'float32' or 'bfloat16', not {self.precision!r}"
+            )
 
 
 @dataclass
@@ -176,8 +178,14 @@ def fit(
         yield loop.state
         return
     steps = range(loop.state.step, config.steps)
-    bar = tqdm(steps, initial=loop.state.step, total=config.steps, unit="step", smoothing=0.05,
-               disable=not (progress and runtime.is_main))
+    bar = tqdm(
+        steps,
+        initial=loop.state.step,
+        total=config.steps,
+        unit="step",
+        smoothing=0.05,
+        disable=not (progress and runtime.is_main),
+    )
     with InterruptFlag() as interrupt:
         for step in bar:
             loop.run(step, x, y)
@@ -250,8 +258,10 @@ class _Loop:
         runtime, count = self.runtime, self.config.accumulate * self.runtime.count
         batch = batch_indices(step, len(x), self.config.batch_size, self.config.seed)
         if len(batch) % count:
-            raise ValueError(f"batch_size {len(batch)} does not divide by the {count} parts of "
-                             "processes x accumulate")
+            raise ValueError(
+                f"batch_size {len(batch)} does not divide by the {count} parts of "
+                "processes x accumulate"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         total, logs, seen = 0.0, {}, []
         for part in range(self.config.accumulate):
@@ -261,7 +271,9 @@ class _Loop:
             shard = generator if count == 1 else Shard(generator, index, count)
             bx = x[chosen].to(runtime.device, torch.float32)
             by = None if y is None else y[chosen].to(runtime.device)
-            with runtime.step_context(seeded(self.config.seed, 3, step, index), self.state.precision):
+            with runtime.step_context(
+                seeded(self.config.seed, 3, step, index), self.state.precision
+            ):
                 loss, parts = _as_pair(self.objective(self.wrapped, bx, by, shard, step))
             (loss / self.config.accumulate).backward()
             seen.append(bx)
@@ -330,11 +342,16 @@ class _Loop:
         """Take everything back from `path`; the configuration must be the same."""
         saved = load_checkpoint(path)
         now = asdict(self.config)
-        other = [f"{k}: {saved['config'].get(k)} there, {v} here" for k, v in now.items()
-                 if saved["config"].get(k) != v and not k.endswith("_every")]
+        other = [
+            f"{k}: {saved['config'].get(k)} there, {v} here"
+            for k, v in now.items()
+            if saved["config"].get(k) != v and not k.endswith("_every")
+        ]
         if other:
-            raise ValueError(f"{path} was written with another configuration ({'; '.join(other)}); "
-                             "resume with the same one, or start anew in another folder")
+            raise ValueError(
+                f"{path} was written with another configuration ({'; '.join(other)}); "
+                "resume with the same one, or start anew in another folder"
+            )
         load_into(self.state.model, saved["model"], "model")
         if self.averaged:
             self.averaged.load_state_dict(saved["ema"])

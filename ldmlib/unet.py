@@ -139,18 +139,24 @@ class UNet(nn.Module):
                 f"not {tuple(x.shape)}"
             )
         if t.shape != (len(x),):
-            raise ValueError(f"t must hold one time for each of {len(x)} images, shape "
-                             f"({len(x)},), not {tuple(t.shape)}")
+            raise ValueError(
+                f"t must hold one time for each of {len(x)} images, shape "
+                f"({len(x)},), not {tuple(t.shape)}"
+            )
         if cond is None:
             return
         if not self.config.num_classes:
             raise ValueError("this UNet is unconditional (num_classes = 0): leave cond out")
         if cond.shape != (len(x),) or cond.is_floating_point():
-            raise ValueError(f"cond must hold one whole-number class label an image, shape "
-                             f"({len(x)},), not {cond.dtype} {tuple(cond.shape)}")
+            raise ValueError(
+                f"cond must hold one whole-number class label an image, shape "
+                f"({len(x)},), not {cond.dtype} {tuple(cond.shape)}"
+            )
         if bool(((cond < -1) | (cond >= self.config.num_classes)).any()):
-            raise ValueError(f"class labels are 0 to {self.config.num_classes - 1}, or -1 for the "
-                             f"null class, not {cond.min()} to {cond.max()}")
+            raise ValueError(
+                f"class labels are 0 to {self.config.num_classes - 1}, or -1 for the "
+                f"null class, not {cond.min()} to {cond.max()}"
+            )
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """(n, C, H, W) noisy input, (n,) times in [0, 1], (n,) labels -> (n, C, H, W)."""

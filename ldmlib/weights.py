@@ -77,7 +77,9 @@ def guided_agreement(model: LatentDiffusion, n: int = 2000) -> float:
 
 def _seconds(folder: Path) -> float:
     """Seconds that both trainings took, from their checkpoints' histories."""
-    stages = [load_checkpoint(folder / s / "checkpoint.pt") for s in ("first_stage", "second_stage")]
+    stages = [
+        load_checkpoint(folder / s / "checkpoint.pt") for s in ("first_stage", "second_stage")
+    ]
     return sum(stage["seconds"] for stage in stages)
 
 

@@ -19,8 +19,14 @@ def label_dropout(answer) -> bool:
         "dropped labels are replaced, not removed: the batch must keep its length":
             lambda value: len(value) < 5,
     }  # fmt: skip
-    return judge(answer, kept, mistakes, args=(labels, u, p), name="drop(labels, u, p)",
-                 right="the network now also learns to draw without a label.")
+    return judge(
+        answer,
+        kept,
+        mistakes,
+        args=(labels, u, p),
+        name="drop(labels, u, p)",
+        right="the network now also learns to draw without a label.",
+    )
 
 
 def guidance(answer) -> bool:
@@ -36,9 +42,14 @@ def guidance(answer) -> bool:
         "the weights must sum to 1, so that equal answers stay as they are":
             uncond + w * cond,
     }  # fmt: skip
-    return judge(answer, uncond + w * (cond - uncond), mistakes, args=(cond, uncond, w),
-                 name="guide(cond, uncond, 3)", right="0 ignores the label, 1 obeys it, "
-                 "more overshoots.")
+    return judge(
+        answer,
+        uncond + w * (cond - uncond),
+        mistakes,
+        args=(cond, uncond, w),
+        name="guide(cond, uncond, 3)",
+        right="0 ignores the label, 1 obeys it, more overshoots.",
+    )
 
 
 def ema(answer) -> bool:
@@ -52,6 +63,11 @@ def ema(answer) -> bool:
         "that is the plain mean of both: use the decay": (average + weights) / 2,
         "the average may not stay as it was": average,
     }  # fmt: skip
-    fault = find_fault(answer, decay * average + (1 - decay) * weights, mistakes,
-                       args=(average, weights, decay), name="ema_step")
+    fault = find_fault(
+        answer,
+        decay * average + (1 - decay) * weights,
+        mistakes,
+        args=(average, weights, decay),
+        name="ema_step",
+    )
     return verdict(fault, "a slow follower: each step moves it by 1 - decay of the way.")

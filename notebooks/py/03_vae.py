@@ -52,8 +52,8 @@ from ldmlib.recipes import Recipe, assemble, train_autoencoder
 from ldmlib.rng import seeded
 from ldmlib.training import TrainConfig, train
 
-plt.rcParams["figure.dpi"] = 80
 torch.manual_seed(0)
+plt.rcParams["figure.dpi"] = 80
 
 # %% [markdown]
 # The data: 20,000 digits to train on, and 2,000 test digits that no network here is trained on.
@@ -88,6 +88,8 @@ for start, end in zip(eps[:10], z[:10]):
     ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": plotting.COLOURS[1]})
 ax.set(aspect="equal", ylim=(-3.2, 4.5))
 ax.legend(loc="upper left")
+plt.show()
+
 # %% [markdown]
 # **What happened.** Each arrow is a fixed line: shift and stretch. The randomness sits at its start. So a change of mean or std moves the end of the arrow in a way we can differentiate.
 #
@@ -162,6 +164,8 @@ for ax, (title, (a, b)) in zip(axes, pairs.items()):
     ax.fill_between(grid, a.exp() * (a - b), color="0.8", label="what is added up")
     ax.set(title=title, xlim=(-4, 6), xlabel="z", ylim=(-0.4, 2))
 axes[0].legend()
+plt.show()
+
 # %% [markdown]
 # **What happened.** Wide data under a narrow model is the worse mistake. The model calls the tails nearly impossible, and each point there costs much.
 #
@@ -184,6 +188,8 @@ ax.plot(grid, fits[modes].exp(), "-", color=plotting.COLOURS[0], label="smallest
 ax.plot(grid, fits[cover].exp(), "--", color=plotting.COLOURS[1], label="smallest KL(p || q)")
 ax.set(xlim=(-7, 7), xlabel="z")
 ax.legend()
+plt.show()
+
 # %% tags=["nbval-check-output"]
 print("KL(q || p) picks one bump:", abs(candidates[modes][0]) > 2)
 print("KL(p || q) covers both:", abs(candidates[cover][0]) < 0.5 and candidates[cover][1] > 2)
@@ -237,6 +243,8 @@ for width, style in ((0.5**0.5, "-"), (0.3, "-."), (1.3, ":")):
 ax.axhline(truth, color="0.4", ls="--", label="log p(x), exact")
 ax.set(xlabel="mean of q", ylabel="ELBO", ylim=(truth - 2, truth + 0.2))
 ax.legend()
+plt.show()
+
 # %% tags=["nbval-check-output"]
 best = float(toy_elbo(point, torch.tensor(point / 2), torch.tensor(0.5**0.5)))
 print("at the true posterior the bound is log p(x):", abs(best - truth) < 1e-6)
@@ -343,6 +351,8 @@ axes[3].set(
     xlabel="rate (nats)", ylabel="distortion", title="the trade", xlim=(0, max(rates) * 1.25)
 )
 plt.colorbar(dots, ax=axes[2], label="digit", ticks=range(10))
+plt.show()
+
 # %% [markdown]
 # **What happened.** The dashed circle has radius 2: the prior $\mathcal N(0, I)$ puts most of its mass inside. With a small $\beta$ the encoder spreads out and keeps the clouds sharp: it pays a high rate and gets a low error. With a large $\beta$ all clouds crowd into the circle and overlap. Neither end is "right". Each $\beta$ is a point on one curve.
 #
@@ -353,6 +363,8 @@ prior = torch.randn(14, 2, generator=seeded(6))
 with torch.no_grad():
     dreams = {f"beta {beta}: from the prior": model.decoder(prior) for beta, model in small.items()}
 plotting.show_rows(dreams, label_width=2.2)
+plt.show()
+
 # %% [markdown]
 # ## 5. A walk on the map
 #
@@ -364,18 +376,21 @@ ticks = Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 14))
 places = torch.cartesian_prod(ticks.flip(0), ticks).flip(1)
 with torch.no_grad():
     plotting.show(vae.decoder(places), columns=14, scale=0.45)
+plt.show()
 
 # %% [markdown]
 # **Predict.** Halfway between two digits: what do you see if you mix the *pixels*, and what if you mix the *latents*?
 
 # %%
-a, b = test_x[test_y == 7][0], test_x[test_y == 0][0]
+a, b = test_x[test_y == 7][1], test_x[test_y == 0][0]
 share = torch.linspace(0, 1, 10)
 pixels = torch.stack([a.lerp(b, float(w)) for w in share])
 with torch.no_grad():
     (za, zb), _ = vae.encode(torch.stack([a, b]))
     walk = vae.decoder(torch.stack([za.lerp(zb, float(w)) for w in share]))
 plotting.show_rows({"mix of pixels": pixels, "mix of latents": walk})
+plt.show()
+
 # %% [markdown]
 # **What happened.** Pixels give a double exposure. The walk through the latent space passes through things that could be digits. That works because the KL term left no empty space between the clouds.
 #
@@ -408,7 +423,11 @@ print("pictures", tuple(test_x[:8].shape), "-> latents", tuple(posterior.mean.sh
 print("numbers per picture:", test_x[0].numel(), "->", posterior.mean[0].numel())
 
 # %%
-plotting.show_latents(posterior.mean.detach(), "a row for each latent channel", scale=0.8)
+z = posterior.mean.detach()
+z = 2 * (z - z.mean((0, 2, 3), keepdim=True)) / z.std((0, 2, 3), keepdim=True)
+plotting.show_latents(z, "a row for each latent channel, contrast stretched", scale=0.8)
+plt.show()
+
 # %% [markdown]
 # **What happened.** You can still see the digit in its latent. A spatial latent is a thumbnail that the networks agreed on, and the diffusion model will paint such thumbnails.
 #
@@ -421,6 +440,8 @@ digits = test_x[:500]
 moved = torch.roll(digits, 1, dims=3)
 blurred = F.avg_pool2d(digits + 1, 5, stride=1, padding=2) - 1
 plotting.show_rows({"original": digits[:10], "moved": moved[:10], "blurred": blurred[:10]})
+plt.show()
+
 # %% tags=["nbval-check-output"]
 pixel = [float(((y - digits) ** 2).mean()) for y in (moved, blurred)]
 feature = [float(perceptual_distance(perceptual, digits, y).mean()) for y in (moved, blurred)]
@@ -482,6 +503,8 @@ for name, y in copies.items():
 
 # %%
 plotting.show_rows({"original": test_x[:12]} | {name: y[:12] for name, y in copies.items()})
+plt.show()
+
 # %% tags=["nbval-check-output"]
 error = {name: float((y - test_x).abs().mean()) for name, y in copies.items()}
 print("features help even the pixels here:", error["+ perceptual"] < error["pixels + KL"])
@@ -530,6 +553,8 @@ for name, model in spaces.items():
     rows[f"{name}: clean"] = decode(model, latents[name][:12])
     rows[f"{name}: shaken"] = decode(model, shaken(latents[name], 0.5)[:12])
 plotting.show_rows(rows)
+plt.show()
+
 # %% tags=["nbval-check-output"]
 (
     (kl_sharp, fuzz_sharp, clean_sharp, bad_sharp),
@@ -583,7 +608,7 @@ print("same scaled latents:", torch.allclose(theirs, scaled, atol=1e-3))
 # %%
 _, axes = plt.subplots(1, 4, figsize=(12, 2.4), layout="constrained", sharey=True)
 for c, ax in enumerate(axes):
-    ax.hist(scaled[:5000, c].flatten().numpy(), 80, (-4, 4), density=True, color="0.7")
+    ax.hist(scaled[:5000, c].flatten().numpy(), bins=80, range=(-4, 4), density=True, color="0.7")
     ax.plot(grid, Normal(0.0, 1.0).log_prob(grid).exp(), "--", color=plotting.COLOURS[1])
     ax.set(title=f"scaled channel {c}", xlim=(-4, 4), ylim=(0, 1.2))
 
@@ -612,6 +637,8 @@ with torch.no_grad():
     grey, _, _ = collapsed(test_x, seeded(8))
     good, _, _ = vae(test_x, seeded(8))
 plotting.show_rows({"original": test_x[:10], "with sums": good[:10], "careless": grey[:10]})
+plt.show()
+
 # %% tags=["nbval-check-output"]
 rate, _ = rate_distortion(collapsed)
 print("rate below 0.1 nats:", rate < 0.1)

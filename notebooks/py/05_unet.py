@@ -444,14 +444,14 @@ with torch.no_grad():
 
 
 # %%
-def train_unet(network, target, steps=150):
+def train_unet(network, target, steps=200):
     """A short training; returns the network and its history."""
 
     def objective(model, x, y, generator, step):
         return TARGETS[target].loss(model, x, generator=generator).mean()
 
     config = training.TrainConfig(
-        steps=steps, batch_size=64, lr=3e-3, ema=0, precision="float32", log_every=10
+        steps=steps, batch_size=32, lr=3e-3, ema=0, precision="float32", log_every=10
     )
     state = training.train(network, objective, (digits, None), config, progress=False)
     return network.eval(), state.history
@@ -642,7 +642,7 @@ def objective(model, x, y, generator, step):
 
 # %%
 torch.manual_seed(0)
-config = training.TrainConfig(steps=1500, batch_size=512, lr=3e-3, ema=0, precision="float32")
+config = training.TrainConfig(steps=1200, batch_size=256, lr=3e-3, ema=0, precision="float32")
 point_net = training.train(
     PointNet(), objective, (points, None), config, progress=False
 ).model.eval()
@@ -805,7 +805,7 @@ print("worst at much noise  :", max(nets, key=lambda name: error_at(name, 0.97))
 #
 # That is why [06](06_training_a_latent_diffusion_model.ipynb) trains with the flow target, why Stable Diffusion 2 uses $v$, and why the first papers, with schedules that never reach pure noise, could use $\epsilon$.
 #
-# **Change.** Train for 400 steps. Which of the gaps are a matter of time, and which stay?
+# **Change.** Train for 600 steps. Which of the gaps are a matter of time, and which stay?
 
 # %% [markdown]
 # ## 12. Something to look at: new digits

@@ -7,14 +7,15 @@
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401
 
-if importlib.util.find_spec("ldmlib") is None:  # on Colab: install the course's library, nothing else
+if (
+    importlib.util.find_spec("ldmlib") is None
+):  # on Colab: install the course's library, nothing else
     source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
 
 # %%
 import time
 from copy import deepcopy
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
@@ -24,7 +25,7 @@ from ldmlib.check import training as check
 from ldmlib.evaluation import mnist_evaluator
 from ldmlib.features import bundled_classifier
 from ldmlib.rng import seeded
-from ldmlib.training import TrainConfig, batch_indices, ema_decay, fit, train
+from ldmlib.training import TrainConfig, fit, train
 from ldmlib.unet import UNet, UNetConfig, count_parameters
 
 started = time.perf_counter()
@@ -34,7 +35,7 @@ started = time.perf_counter()
 
 # %%
 example = LatentDiffusion.from_pretrained("mnist").sample(20, labels=torch.arange(20) % 10, seed=6)
-plotting.show(example);
+plotting.show(example)
 
 # %% [markdown]
 # > **You will be able to** train both stages of a latent diffusion model (LDM), sample it class by
@@ -78,7 +79,7 @@ print(f"{first_stage.step} steps, {first_stage.history[-1]['seconds']:.0f} s")
 test_x, test_y = data.mnist("test").as_tensors()
 with torch.no_grad():
     back = first_stage.ema.decode(first_stage.ema.encode(test_x[:16]).mode())
-plotting.show_rows({"digits": test_x[:16], "there and back": back.clamp(-1, 1)});
+plotting.show_rows({"digits": test_x[:16], "there and back": back.clamp(-1, 1)})
 
 # %% tags=["nbval-check-output"]
 error = ((back - test_x[:16]) ** 2).mean().item()
@@ -114,7 +115,7 @@ print("scaled to mean 0:", z.mean((0, 2, 3)).abs().max().item() < 1e-3)
 print("scaled to std 1:", (z.std((0, 2, 3)) - 1).abs().max().item() < 1e-3)
 
 # %%
-plotting.show_latents(z[:10], title="scaled latents: one row a channel, one column a digit");
+plotting.show_latents(z[:10], title="scaled latents: one row a channel, one column a digit")
 
 # %% [markdown]
 # They are not, so each channel is shifted and divided by its own mean and standard deviation,
@@ -175,7 +176,7 @@ for state in fit(model.denoiser, objective, (z, y), recipe.training):
 print(f"{state.step} steps in {state.history[-1]['seconds']:.0f} s, {state.precision}")
 
 # %%
-plotting.loss_curve(state.history).set_ylim(0, 2.2);
+plotting.loss_curve(state.history).set_ylim(0, 2.2)
 
 # %% [markdown]
 # It starts near 2, the variance of $\epsilon - z$, falls steeply, then hardly at all. That flat
@@ -188,7 +189,7 @@ def digits_at(weights, **options):
     return model.sample(10, labels=torch.arange(10), seed=1, **options)
 
 
-plotting.show_rows({f"step {step}": digits_at(w) for step, w in snapshots.items()});
+plotting.show_rows({f"step {step}": digits_at(w) for step, w in snapshots.items()})
 
 # %% [markdown]
 # **Explain.** The loss cannot go to 0: from a noisy latent nobody can know which noise was added.
@@ -226,19 +227,21 @@ ax.grid(alpha=0.3)
 states = list(model.film(6, labels=[0, 2, 3, 5, 8, 9], steps=8, seed=3))
 frames = [model.decode(s.x) for s in states[::2]] + [model.decode(states[-1].x)]
 titles = [f"t = {s.t:.2f}" for s in states[::2]] + ["t = 0"]
-plotting.film(frames, titles);
+plotting.film(frames, titles)
 
 # %%
 samples = model.sample(50, labels=torch.arange(50) % 10, seed=2)
-plotting.show(samples, title="drawn by the model you have just trained");
+plotting.show(samples, title="drawn by the model you have just trained")
 
 # %% tags=["nbval-check-output"]
 classifier = bundled_classifier()
 asked = torch.arange(200) % 10
 seen = classifier(model.sample(200, labels=asked, seed=4)).argmax(1)
 print("a classifier recognises at least 9 in 10:", (seen == asked).double().mean().item() > 0.9)
-print("classes it recognises at least half the time:",
-      sum((seen[asked == k] == k).double().mean().item() > 0.5 for k in range(10)))
+print(
+    "classes it recognises at least half the time:",
+    sum((seen[asked == k] == k).double().mean().item() > 0.5 for k in range(10)),
+)
 
 # %% [markdown]
 # ## 6. How good is it?
@@ -266,7 +269,7 @@ print(f"FID {fid:.1f} at n = 2,000; floor {floor:.1f}; ratio {fid / floor:.1f}")
 # %%
 labels = torch.arange(10)
 plotting.show_rows({f"w = {w:g}": model.sample(10, labels, guidance=w, seed=8)
-                    for w in (0.0, 1.0, 1.5, 3.0, 8.0)});  # fmt: skip
+                    for w in (0.0, 1.0, 1.5, 3.0, 8.0)})  # fmt: skip
 
 # %% [markdown]
 # At 0 the label is ignored. At 1 the model draws from $p(x \mid c)$, with all its variety. Above, the
@@ -294,7 +297,7 @@ closest = min(snapshots, key=lambda step: abs(step - latent_step))
 plotting.show_rows({
     f"pixels, step {pixel_state.step}": pixel_model.sample(10, labels, steps=8, seed=1),
     f"latents, step {closest}": digits_at(snapshots[closest]),
-});  # fmt: skip
+})  # fmt: skip
 
 # %% [markdown]
 # The pixel model is not wrong, only slow: each of its steps does far more arithmetic, and it must
@@ -340,7 +343,7 @@ healthy = digits_at(snapshots[recipe.training.steps])
 
 # %%
 plotting.show_rows({"healthy": healthy, "1 range (reconstruction)": ranged, "2 scale forgotten":
-                    unscaled, "3 EMA too slow": slow, "4 off by one": off_by_one()});  # fmt: skip
+                    unscaled, "3 EMA too slow": slow, "4 off by one": off_by_one()})  # fmt: skip
 
 # %% [markdown]
 # | symptom | cause | cure |
@@ -372,7 +375,9 @@ for half in fit(networks[1], objective, (z, y), tiny, folder=folder, progress=Fa
         break  # the power cut
 resumed = UNet(networks[1].config)
 train(resumed, objective, (z, y), tiny, folder=folder, resume=True, progress=False)
-same = all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), resumed.parameters(), strict=True))
+same = all(
+    torch.equal(a, b) for a, b in zip(networks[0].parameters(), resumed.parameters(), strict=True)
+)
 print("bit for bit the same:", same)
 
 # %% [markdown]
@@ -388,7 +393,7 @@ def drop(labels, u, p):
 
 
 # %%
-check.label_dropout(drop);
+check.label_dropout(drop)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -413,7 +418,7 @@ def drop_solution(labels, u, p):
     return torch.where(u < p, -1, labels)
 
 
-check.label_dropout(drop_solution);
+check.label_dropout(drop_solution)
 
 # %% [markdown]
 # **2. Guidance.** Write `guide(cond, uncond, w)` so that `w = 0` is the model without label, `w = 1`
@@ -426,7 +431,7 @@ def guide(cond, uncond, w):
 
 
 # %%
-check.guidance(guide);
+check.guidance(guide)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -451,7 +456,7 @@ def guide_solution(cond, uncond, w):
     return uncond + w * (cond - uncond)
 
 
-check.guidance(guide_solution);
+check.guidance(guide_solution)
 
 # %% [markdown]
 # **3. EMA.** Write `ema_step(average, weights, decay)`: the new average after one update.
@@ -463,7 +468,7 @@ def ema_step(average, weights, decay):
 
 
 # %%
-check.ema(ema_step);
+check.ema(ema_step)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -488,7 +493,7 @@ def ema_solution(average, weights, decay):
     return decay * average + (1 - decay) * weights
 
 
-check.ema(ema_solution);
+check.ema(ema_solution)
 
 # %% [markdown]
 # **4. Design your own.** Use `dataclasses.replace` on `recipe` to change one thing (latent channels,

@@ -1,0 +1,188 @@
+"""The contenders of the race: same data, same seconds, same evaluator, each in its usual form.
+
+Every contender trains until the clock says stop (no contender knows how many steps it will get),
+then samples. Learning rates are those of the respective library's own MNIST-size examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from ldmlib import presets, recipes
+from ldmlib.data import mnist
+from ldmlib.features import bundled_classifier
+from ldmlib.layers import count_parameters
+from ldmlib.rng import seeded
+from ldmlib.training import batch_indices, ema_decay, fit
+
+
+class Contender:
+    """Trains step by step, on request: `train` yields after every step."""
+
+    steps = 0
+    parameters = 0
+    started = 0.0
+
+    def train(self, seconds: float) -> Iterator[None]:
+        """Train; the caller stops at `seconds`, which a schedule may use as its horizon."""
+        raise NotImplementedError
+
+    def sample(self, n: int) -> Tensor:
+        """n digits, (n, 1, 32, 32) in [-1, 1]."""
+        raise NotImplementedError
+
+
+class OurLDM(Contender):
+    """This course's model: the recipe of notebook 06, autoencoder included in the time."""
+
+    def train(self, seconds: float) -> Iterator[None]:
+        digits = mnist()
+        x, y = digits.as_tensors()
+        recipe = presets.mnist_notebook()
+        first = recipes.train_autoencoder(
+            x, recipe, bundled_classifier("mnist_perceptual"), progress=False
+        )
+        self.model = recipes.assemble(digits, first.ema, recipe)
+        z = self.model.fit_latent_scale(x)
+        self.parameters = count_parameters(self.model)
+        yield from _fit(self, self.model, z, y, recipe, seconds)
+
+    def sample(self, n: int) -> Tensor:
+        return self.model.sample(n, seed=0)
+
+
+class OurPixels(Contender):
+    """This course's UNet on the pixels themselves."""
+
+    def train(self, seconds: float) -> Iterator[None]:
+        digits = mnist()
+        x, y = digits.as_tensors()
+        recipe = presets.mnist_pixels()
+        identity = recipes.Autoencoder(recipe.autoencoder)
+        self.model = recipes.assemble(digits, identity, recipe)
+        self.parameters = count_parameters(self.model)
+        yield from _fit(self, self.model, x, y, recipe, seconds)
+
+    def sample(self, n: int) -> Tensor:
+        return self.model.sample(n, seed=0)
+
+
+def _fit(contender: Contender, model, z: Tensor, y: Tensor, recipe, seconds: float):
+    """Our training loop; the rate's horizon is estimated from the first steps' speed."""
+    objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+    started = contender.started
+    trial = replace(recipe.training, steps=12)
+    times = []
+    for _ in fit(deepcopy(model.denoiser), objective, (z, y), trial, progress=False):
+        times.append(perf_counter())
+    step_seconds = (times[-1] - times[4]) / (len(times) - 5)
+    left = seconds - (perf_counter() - started)
+    config = replace(recipe.training, steps=max(20, int(left / step_seconds)))
+    for state in fit(model.denoiser, objective, (z, y), config, progress=False):
+        contender.steps = state.step
+        yield
+        if perf_counter() - started > seconds:
+            break
+    model.denoiser.load_state_dict(state.ema.state_dict())
+
+
+class _Peer(Contender):
+    """A network of another library in a plain loop: AdamW, batch 128, EMA, float32."""
+
+    lr = 1e-3
+
+    def train(self, seconds: float) -> Iterator[None]:
+        x, y = mnist().as_tensors()
+        torch.manual_seed(0)
+        self.network = self.build()
+        self.average = deepcopy(self.network).eval()
+        self.parameters = count_parameters(self.network)
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr)
+        while True:
+            chosen = batch_indices(self.steps, len(x), 128, seed=0)
+            loss = self.loss(x[chosen], y[chosen], seeded(0, self.steps))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            decay = ema_decay(self.steps, 0.99)
+            for slow, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                slow.data.lerp_(now.data, 1 - decay)
+            self.steps += 1
+            yield
+
+
+class Diffusers(_Peer):
+    """diffusers' UNet2DModel of the popular tutorial (32-64-64), DDPM schedule, DDIM sampling."""
+
+    def build(self) -> nn.Module:
+        from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+
+        self.schedule = DDPMScheduler(num_train_timesteps=1000)
+        self.sampler = DDIMScheduler(num_train_timesteps=1000)
+        return UNet2DModel(
+            sample_size=32, in_channels=1, out_channels=1, layers_per_block=2,
+            block_out_channels=(32, 64, 64), num_class_embeds=10,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        )  # fmt: skip
+
+    def loss(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator)
+        t = torch.randint(0, 1000, (len(x),), generator=generator)
+        output = self.network(self.schedule.add_noise(x, noise, t), t, y).sample
+        return ((output - noise) ** 2).mean()
+
+    @torch.no_grad()
+    def sample(self, n: int, steps: int = 20) -> Tensor:
+        self.sampler.set_timesteps(steps)
+        pictures = []
+        for part in torch.arange(n).split(250):
+            x = torch.randn(len(part), 1, 32, 32, generator=seeded(1, int(part[0])))
+            for t in self.sampler.timesteps:
+                output = self.average(x, t, part % 10).sample
+                x = self.sampler.step(output, t, x).prev_sample
+            pictures.append(x.clamp(-1, 1))
+        return torch.cat(pictures)
+
+
+class SmallDiffusion(_Peer):
+    """smalldiffusion's Unet with its own loss, schedule and sampler."""
+
+    def build(self) -> nn.Module:
+        from smalldiffusion import ScheduleDDPM
+        from smalldiffusion.model_unet import Unet
+
+        self.schedule = ScheduleDDPM(beta_start=0.0001, beta_end=0.02, N=1000)
+        return Unet(32, 1, 1, ch=32, ch_mult=(1, 2, 2), attn_resolutions=(8,))
+
+    def loss(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        torch.manual_seed(generator.initial_seed())
+        sigma = self.schedule.sample_batch(x).view(-1, 1, 1, 1)
+        return type(self.network).get_loss(self.network, x, sigma, torch.randn_like(x))
+
+    @torch.no_grad()
+    def sample(self, n: int, steps: int = 20) -> Tensor:
+        from smalldiffusion import samples
+
+        torch.manual_seed(1)
+        pictures = []
+        for part in torch.arange(n).split(250):
+            *_, last = samples(
+                self.average, self.schedule.sample_sigmas(steps), gam=1.6, batchsize=len(part)
+            )
+            pictures.append(last.clamp(-1, 1).cpu())
+        return torch.cat(pictures)
+
+
+CONTENDERS = {
+    "ldmlib latent": OurLDM,
+    "ldmlib pixels": OurPixels,
+    "diffusers UNet2DModel": Diffusers,
+    "smalldiffusion Unet": SmallDiffusion,
+}

@@ -1,0 +1,247 @@
+"""``make bench``: measure the recipe, its peers and its growth; print tables, keep the numbers.
+
+    python tests/bench/run.py [--seconds 190] [--limit 1800] [recipe] [race] [growth]
+
+Every contender of the race runs in a process of its own, so that peak memory is its own. Results
+go to ``results.json`` and ``race.png`` beside this file, section by section.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from ldmlib import presets, recipes
+from ldmlib.autoencoder import Autoencoder
+from ldmlib.data import mnist
+from ldmlib.evaluation import mnist_evaluator
+from ldmlib.features import bundled_classifier
+from ldmlib.files import load_json, save_json
+from ldmlib.images import save_png
+from ldmlib.latent import LatentDiffusion
+from ldmlib.metrics import kid
+from ldmlib.rng import seeded
+from ldmlib.training import TrainConfig, fit
+from ldmlib.unet import UNet
+from ldmlib.weights import guided_agreement, machine
+
+HERE = Path(__file__).parent
+RACE_N = 1000  # pictures a score in the race: the slow samplers must finish, too
+
+
+def main() -> None:
+    """Run the sections asked for, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", default=[], help="recipe, race, growth")
+    parser.add_argument("--seconds", type=float, default=190, help="training time in the race")
+    parser.add_argument("--limit", type=float, default=1800, help="seconds to wait for FID 50")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(work(options.worker, options.seconds, options.limit)))
+        return
+    path = HERE / "results.json"
+    results = load_json(path) if path.is_file() else {}
+    results["machine"] = machine()
+    for section in options.sections or ["recipe", "race", "growth"]:
+        runner = {"recipe": recipe, "race": race, "growth": growth}[section]
+        results[section] = runner(options)
+        save_json(path, results)
+        print_table(section, results[section])
+    if "race" in results:
+        draw(results["race"])
+
+
+# --------------------------------------------------------------------------- the recipe's targets
+def recipe(options) -> list[dict]:
+    """The notebook's training from scratch, and the bundled model: scores at n = 10,000."""
+    rows = [notebook_row(), bundled_row()]
+    return rows
+
+
+def notebook_row() -> dict:
+    """Train as notebook 06 does."""
+    digits, settings = mnist(), presets.mnist_notebook()
+    x, y = digits.as_tensors()
+    start = perf_counter()
+    first = recipes.train_autoencoder(x, settings, bundled_classifier("mnist_perceptual"))
+    middle = perf_counter()
+    model = recipes.assemble(digits, first.ema, settings)
+    z = model.fit_latent_scale(x)
+    recipes.train_denoiser(model, z, y, settings)
+    seconds = {"first_stage_s": middle - start, "second_stage_s": perf_counter() - middle}
+    return {"model": "notebook", **seconds, **scored(model)}
+
+
+def bundled_row() -> dict:
+    """The bundled model, with the time a fresh process needs for its first picture."""
+    code = (
+        "from ldmlib import LatentDiffusion as L; L.from_pretrained('mnist').sample(20, steps=10)"
+    )
+    start = perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    first_picture = perf_counter() - start
+    model = LatentDiffusion.from_pretrained("mnist")
+    return {"model": "bundled", "first_picture_s": first_picture, **scored(model)}
+
+
+def scored(model: LatentDiffusion, n: int = 10_000) -> dict:
+    """FID and its company at n = 10,000, and how long the pictures took."""
+    labels = model.draw_labels(n, 0)
+    start = perf_counter()
+    pictures = model.sample(n, labels, seed=0)
+    seconds = perf_counter() - start
+    report = mnist_evaluator().report(pictures, labels)
+    print(report)
+    return {
+        "sampling_10000_s": seconds, "fid": report.fid.value, "floor": report.floor,
+        "ratio": report.ratio, "kid": report.kid, "recall": report.recall,
+        "floor_recall": report.floor_recall, "precision": report.precision,
+        "agreement": report.agreement, "agreement_at_1.5": guided_agreement(model),
+    }  # fmt: skip
+
+
+# --------------------------------------------------------------------------- the race
+def race(options) -> list[dict]:
+    """Every contender for the same seconds, in a process of its own."""
+    from contenders import CONTENDERS
+
+    rows = []
+    for name in CONTENDERS:
+        print(f"-- {name}", flush=True)
+        command = [
+            sys.executable,
+            __file__,
+            "--worker",
+            name,
+            "--seconds",
+            str(options.seconds),
+            "--limit",
+            str(options.limit),
+        ]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            rows.append({"contender": name, "failed": True})
+            continue
+        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    return rows
+
+
+def work(name: str, seconds: float, limit: float) -> dict:
+    """One contender: train, score after `seconds`, then go on until FID 50 or the limit."""
+    from contenders import CONTENDERS
+
+    contender = CONTENDERS[name]()
+    contender.started = perf_counter()
+    training = contender.train(seconds)
+    run_until(training, contender.started, seconds)
+    steps = contender.steps
+    start = perf_counter()
+    pictures = contender.sample(RACE_N)
+    speed = RACE_N / (perf_counter() - start)
+    evaluator = mnist_evaluator()
+    features, _ = evaluator.features(pictures)
+    score = evaluator.fid(pictures)
+    save_png(pictures[:100], HERE / f"race_{name.split()[0]}_{name.split()[-1]}.png", columns=10)
+    return {
+        "contender": name, "seconds": seconds, "steps": steps, "fid": score, "n": RACE_N,
+        "floor": evaluator.floor(RACE_N), "kid": kid(features, evaluator.train),
+        "images_per_s": speed, "parameters": contender.parameters,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "fid_50": seconds_to_fid_50(contender, training, evaluator, seconds, score, limit),
+    }  # fmt: skip
+
+
+def run_until(training, started: float, seconds: float) -> None:
+    """Take training steps until the clock, counted from `started`, passes `seconds`."""
+    for _ in training:
+        if perf_counter() - started > seconds:
+            return
+
+
+def seconds_to_fid_50(contender, training, evaluator, seconds: float, score: float, limit: float):
+    """Training seconds until FID <= 50, scored at `seconds` and at each quarter more."""
+    spent = seconds
+    while score > 50 and spent < limit:
+        start, more = perf_counter(), min(max(60.0, spent / 4), limit - spent)
+        before = contender.steps
+        run_until(training, start, more)
+        if contender.steps == before:
+            break  # its schedule has ended
+        spent += more
+        score = evaluator.fid(contender.sample(RACE_N))
+    return round(spent) if score <= 50 else f"not within {spent / 60:.0f} minutes"
+
+
+# --------------------------------------------------------------------------- growth
+def growth(options) -> list[dict]:
+    """Seconds a training step against picture size, in pixels and in f = 4 latents, batch 32."""
+    rows = []
+    for size in (32, 64, 128):
+        row = {"size": size}
+        for space, settings in (
+            ("pixels", presets.mnist_pixels()),
+            ("latents", presets.mnist_notebook()),
+        ):
+            factor = Autoencoder(settings.autoencoder).config.factor
+            shape = (64, settings.unet.in_channels, size // factor, size // factor)
+            row[f"{space}_s_per_step"] = step_seconds(
+                settings, torch.randn(shape, generator=seeded(0))
+            )
+        rows.append({**row, "ratio": row["pixels_s_per_step"] / row["latents_s_per_step"]})
+    return rows
+
+
+def step_seconds(settings, z: torch.Tensor) -> float:
+    """Median seconds of a training step at batch 32."""
+    network = UNet(settings.unet)
+    objective = recipes.DenoisingObjective(settings.diffusion)
+    config = TrainConfig(steps=8, batch_size=32)
+    labels, times = torch.zeros(len(z), dtype=torch.long), [perf_counter()]
+    for _ in fit(network, objective, (z, labels), config, progress=False):
+        times.append(perf_counter())
+    steps = torch.tensor(times).diff()[2:]
+    return float(steps.median())
+
+
+# --------------------------------------------------------------------------- showing
+def print_table(title: str, rows: list[dict]) -> None:
+    """Rows of equal keys as an aligned table."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [keys] + [[_short(row.get(key, "")) for key in keys] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(keys))]
+    print(f"\n{title}")
+    for line in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    print(flush=True)
+
+
+def _short(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def draw(rows: list[dict]) -> None:
+    """The race as bars, FID against real digits' floor."""
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in rows if not row.get("failed")]
+    figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    names = [f"{row['contender']}\n{row['steps']} steps" for row in rows]
+    bars = ax.barh(names, [row["fid"] for row in rows], color="#0072B2")
+    ax.bar_label(bars, fmt="%.1f", padding=3)
+    ax.axvline(rows[0]["floor"], color="#D55E00", linestyle="--", label="floor: real digits")
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlabel=f"FID after {rows[0]['seconds']:.0f} s of training, n = {RACE_N}")
+    ax.legend()
+    figure.savefig(HERE / "race.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
