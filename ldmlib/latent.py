@@ -168,7 +168,7 @@ class LatentDiffusion(nn.Module):
         return torch.cat(pictures)
 
     def draw_labels(self, n: int, seed: int = 0, start: int = 0) -> Tensor | None:
-        """The labels that ``sample(n, None, seed=seed)`` uses: (n,) int64, None if unconditional."""
+        """The labels that ``sample(n, None, seed=seed)`` uses: (n,) int64, None without classes."""
         if not self.config.classes:
             return None
         weights = torch.tensor(self.config.class_weights or [1.0] * len(self.config.classes))

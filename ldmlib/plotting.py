@@ -89,7 +89,7 @@ def loss_curve(
     ax: Axes | None = None,
     log: bool = False,
 ) -> Axes:
-    """Curves of ``state.history``: one, or several by name; `against` is ``step`` or ``seconds``."""
+    """Curves of ``state.history``: one, or several by name, against ``step`` or ``seconds``."""
     histories = histories if isinstance(histories, Mapping) else {"": histories}
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 3))

@@ -93,7 +93,7 @@ class Schedule:
         if self.name == "flow":
             return (1 - time).to(dtype), time.to(dtype)
         log_abar = _interpolate(_log_alpha_bar(self.name), time)
-        return (log_abar / 2).exp().to(dtype), (-torch.expm1(log_abar)).sqrt().to(dtype)
+        return (log_abar / 2).exp().to(dtype), (0.0 - torch.expm1(log_abar)).sqrt().to(dtype)
 
     def alpha(self, t: Tensor | float) -> Tensor:
         """How much of the clean picture is left at time `t`; 1 at t = 0, falling."""

@@ -11,6 +11,7 @@ equals one that was not, several processes equal one, and a batch in parts equal
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field
@@ -201,8 +202,7 @@ def fit(
 
 def train(*args, **kwargs) -> TrainState:
     """Run `fit` to its end and return the last state; same arguments."""
-    for state in fit(*args, **kwargs):
-        pass
+    [state] = deque(fit(*args, **kwargs), maxlen=1)
     if state.interrupted:
         print(f"Stopped after step {state.step}: the model is usable as it is.")
     return state
@@ -285,8 +285,8 @@ class _Loop:
 
     def _explain_nan(self, step: int, what: str, value: float) -> None:
         raise FloatingPointError(
-            f"the {what} became {value} at step {step}. The weights are those of the step before, and "
-            "the last checkpoint is untouched. Usual causes: a learning rate too high (try a "
+            f"the {what} became {value} at step {step}. The weights are those of the step before, "
+            "and the last checkpoint is untouched. Usual causes: a learning rate too high (try a "
             "third), data that are not finite or not scaled to about unit size, or a division by "
             "alpha or sigma = 0."
         )

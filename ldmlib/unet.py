@@ -1,7 +1,7 @@
 """The denoiser: a UNet that is told how noisy its input is and, if wished, what to draw.
 
-    x_t (n, C, H, W) --> down: blocks, halve --> middle: attention --> up: blocks, double --> (n, C, H, W)
-                              |______________ skip connections _____________|
+    x_t (n, C, H, W) --> down: blocks, halve --> middle --> up: blocks, double --> (n, C, H, W)
+                              |______________ skips ______________|
     t (n,)  --> sinusoidal embedding --> MLP --.
     cond (n,) class labels --> embedding ------+--> scale and shift in every block
 

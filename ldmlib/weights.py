@@ -21,6 +21,7 @@ from ldmlib.data import load, mnist
 from ldmlib.evaluation import Report, mnist_evaluator
 from ldmlib.features import ClassifierConfig, accuracy, bundled_classifier, save_classifier
 from ldmlib.files import asset, load_checkpoint, save_bytes
+from ldmlib.images import save_png
 from ldmlib.latent import LatentDiffusion
 
 RUNS = Path("runs/weights")
@@ -66,6 +67,15 @@ def mnist_model(name: str = "mnist") -> None:
     save_bytes(target / "MODEL_CARD.md", card.encode())
     copyfile(asset("data", "mnist", "LICENSE.txt"), target / "LICENSE.txt")
     print(report)
+
+
+def readme_pictures(folder: Path = Path("book/_static")) -> None:
+    """Draw the README's two pictures with the bundled model: digits, and a denoising film."""
+    model = LatentDiffusion.from_pretrained("mnist")
+    save_png(model.sample(60, torch.arange(60) % 10, seed=0), folder / "samples.png", columns=20)
+    states = list(model.film(8, torch.arange(8), steps=12, seed=0, sampler="ddim"))
+    frames = torch.stack([model.decode(state.x) for state in states], 1).flatten(0, 1)
+    save_png(frames, folder / "film.png", columns=len(states))
 
 
 def guided_agreement(model: LatentDiffusion, n: int = 2000) -> float:
@@ -133,6 +143,7 @@ BUILDERS: dict[str, Callable[[], None]] = {
     "mnist_features": lambda: classifier("mnist_features"),
     "mnist_perceptual": lambda: classifier("mnist_perceptual"),
     "mnist": mnist_model,
+    "pictures": readme_pictures,
 }
 
 

@@ -45,11 +45,30 @@ def test_probabilities_belong_to_the_features() -> None:
     torch.testing.assert_close(probabilities, network(X).softmax(1).double(), atol=1e-6, rtol=0)
 
 
-def test_feature_maps_halve_and_features_are_not_negative() -> None:
+def test_feature_maps_halve() -> None:
     network = tiny.classifier()
     shapes = [tuple(m.shape) for m in network.feature_maps(tiny.pictures(2, size=32))]
     assert shapes == [(2, 8, 16, 16), (2, 8, 8, 8)]
-    assert (network.features(X) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_whitened_features_have_mean_zero_and_unit_covariance(kind: str) -> None:
+    network, x = NETWORKS[kind](), tiny.noise(700, 1, 8, 8).clamp(-1, 1)
+    network.fit_whitening(x)
+    features, probabilities = extract(network, x)
+    torch.testing.assert_close(features.mean(0), torch.zeros(8).double(), atol=1e-2, rtol=0)
+    torch.testing.assert_close(features.T.cov(), torch.eye(8).double(), atol=2e-2, rtol=0)
+    again = NETWORKS[kind]()
+    torch.testing.assert_close(extract(again, x)[1], probabilities)  # verdicts do not change
+    with pytest.raises(ValueError, match="at least 2"):
+        again.fit_whitening(x[:1])
+
+
+def test_whitening_travels_with_the_weights(tmp_path: Path) -> None:
+    network = tiny.classifier()
+    network.fit_whitening(tiny.noise(50, 1, 8, 8).clamp(-1, 1))
+    save_classifier(network, tmp_path)
+    assert torch.equal(load_classifier(tmp_path).features(X), network.features(X))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

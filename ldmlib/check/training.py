@@ -35,8 +35,8 @@ def guidance(answer) -> bool:
     mistakes = {
         "w = 0 gives the conditional answer: cond and uncond are exchanged":
             cond + w * (uncond - cond),
-        "w = 0 must leave uncond alone, but you start from cond; some papers count w that way, here "
-        "w = 1 is the plain conditional model": cond + w * (cond - uncond),
+        "w = 0 must leave uncond alone, but you start from cond; some papers count w that way, "
+        "here w = 1 is the plain conditional model": cond + w * (cond - uncond),
         "the difference points away from the label: it is cond - uncond":
             uncond + w * (uncond - cond),
         "the weights must sum to 1, so that equal answers stay as they are":

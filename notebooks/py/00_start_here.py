@@ -83,7 +83,7 @@ film
 
 # %%
 states = list(model.film(4, [2, 3, 5, 8], seed=4))
-chosen = states[:: max(1, len(states) // 6)] + states[-1:]
+chosen = [states[i] for i in torch.linspace(0, len(states) - 1, 6).round().int()]
 frames = [model.decode(state.x) for state in chosen]
 plotting.film(frames, [f"t = {state.t:.1f}" for state in chosen], scale=0.9)
 plt.show()

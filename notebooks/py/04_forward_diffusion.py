@@ -373,16 +373,17 @@ _, axes = plt.subplots(1, 2, figsize=(8, 2.4), layout="constrained")
 pairs = (("pixels", digits), ("latents, scaled", latents))
 for ax, (name, x), colour in zip(axes, pairs, plotting.COLOURS):
     ax.hist(x.flatten(), 60, density=True, color=colour)
-    ax.set(xlabel="value", title=f"{name}: mean {x.mean():.1f}, std {x.std():.1f}", yticks=[])
+    ax.set(xlabel="value", title=f"{name}: standard deviation {x.std():.1f}", yticks=[])
+    ax.locator_params(axis="x", nbins=5)
 plt.show()
 
 # %% [markdown]
-# Pixels are nearly all black (-1), and a few are white (1). The latents fill a bell. They were scaled, channel by channel, to mean 0 and variance 1 over the training set. This matters here: the SNR only means "signal to noise" if the signal has variance 1.
+# Pixels are nearly all black (-1), and a few are white (1). The latents lie on both sides of 0. They were scaled, channel by channel, to mean 0 and variance 1 over the training set. This matters here: the SNR only means "signal to noise" if the signal has variance 1.
 #
 # **Predict.** We noise the digit at six times with the flow schedule: once in pixels, once in latents, and decode the noised latents. Will the decoded pictures look grainy?
 
 # %%
-times = torch.tensor([0.0, 0.2, 0.35, 0.5, 0.65, 0.8])
+times = torch.tensor([0.0, 0.3, 0.5, 0.7, 0.85, 0.95])
 x0, z0 = digit.repeat(6, 1, 1, 1), model.encode(digit).repeat(6, 1, 1, 1)
 noise = torch.randn(z0[:1].shape, generator=generator)
 diffusion = Diffusion("flow", "flow")
@@ -401,7 +402,7 @@ plotting.show_latents(z_t, title="the noised latents, a row for each channel", s
 plt.show()
 
 # %% [markdown]
-# **Explain.** In pixel space the digit stands behind a curtain of grain: every pixel is disturbed by itself. In latent space the decoder turns each disturbed number into a patch of stroke. The strokes bend, break and grow where none were, and the grain never appears, because the decoder cannot draw grain. So the denoiser in the latent space has no pixels to polish. It spends all its effort on where strokes go.
+# **Explain.** In pixel space the digit stands behind a curtain of grain: every pixel is disturbed by itself. In latent space the decoder turns each disturbed number into a patch of stroke. The strokes fade, break and bend, and the grain never appears, because the decoder has only learned to draw strokes. So the denoiser in the latent space has no pixels to polish. It spends all its effort on where strokes go.
 #
 # ## 7. What could go wrong
 #

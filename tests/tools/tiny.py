@@ -72,9 +72,9 @@ def autoencoder_loss(seed: int = 0, **options) -> AutoencoderLoss:
 
 
 def classifier(seed: int = 0, channels: int = 1, features: int = 8) -> Classifier:
-    """Untrained, in evaluation mode, with fixed weights."""
+    """Untrained, in evaluation mode, with fixed weights and that many features."""
     torch.manual_seed(seed)
-    network = Classifier(ClassifierConfig(channels, CLASSES, (8, 8), features))
+    network = Classifier(ClassifierConfig(channels, CLASSES, (8, features), 12))
     return network.eval().requires_grad_(False)
 
 
