@@ -60,7 +60,10 @@ def train(
     pictures, held_out = load_pair(data, size)
     recipe = presets.for_data(pictures, steps, first_stage_steps, batch_size, seed)
     perceptual = presets.perceptual_for(pictures)
-    train_latent_diffusion(pictures, held_out, recipe, out, resume, perceptual=perceptual)
+    try:
+        train_latent_diffusion(pictures, held_out, recipe, out, resume, perceptual=perceptual)
+    except KeyboardInterrupt:
+        sys.exit("ldm: stopped. What is written so far is whole; --resume goes on from it.")
 
 
 @app.command()
@@ -79,6 +82,7 @@ def sample(
     from ldmlib.latent import LatentDiffusion
     from ldmlib.runtime import best_device
 
+    _check_count(n)
     if out.suffix not in (".png", ".npz"):
         raise ValueError(f"--out must end in .png or .npz, not {out.name!r}")
     ldm = LatentDiffusion.from_pretrained(model, best_device())
@@ -93,6 +97,11 @@ def sample(
     else:
         save_npz(out, pictures, chosen)
     print(f"{n} pictures in {out}")
+
+
+def _check_count(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"--n is the number of pictures, 1 or more, not {n}")
 
 
 def _labels(text: str | None, n: int):
@@ -142,22 +151,20 @@ def evaluate(
     from ldmlib.latent import LatentDiffusion
     from ldmlib.runtime import best_device
 
-    evaluator = evaluator_for(str(data))
     if source.endswith(".npz"):
         pictures, labels = from_npz(source).as_tensors()
     else:
+        _check_count(n)
         ldm = LatentDiffusion.from_pretrained(source, best_device())
         labels = ldm.draw_labels(n, seed)
         pictures = _sample_with_bar(ldm, n, labels, steps, guidance, seed, None)
-    print(evaluator.report(pictures, labels))
+    print(evaluator_for(data).report(pictures, labels))
 
 
 def main() -> None:
     """Run the command line; expected mistakes end in one clear sentence, not a traceback."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit("\nldm: stopped. Files written so far are whole; --resume goes on from them.")
     except (ValueError, TypeError, OSError, FloatingPointError, ImportError) as error:
         sys.exit(f"ldm: {error}")
 

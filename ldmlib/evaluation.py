@@ -21,6 +21,7 @@ from ldmlib.metrics import Interval
 from ldmlib.rng import seeded
 
 MANIFOLD_POINTS = 5000  # precision and recall compare every point with every other
+FEWEST_HELD_OUT = 20  # real pictures that no model has seen; below that, scores say nothing
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,17 @@ def evaluator_for(source: str) -> Evaluator:
 
 
 def evaluator_of(train: ImageData, held_out: ImageData, cache: bool = True) -> Evaluator:
-    """An evaluator of pictures that no classifier here knows."""
-    network = RandomFeatures(train.channels)
+    """An evaluator of pictures that no classifier here knows.
+
+    Raises:
+        ValueError: too few held-out pictures to say anything.
+    """
+    if len(held_out) < FEWEST_HELD_OUT:
+        raise ValueError(
+            f"scores need at least {FEWEST_HELD_OUT} held-out pictures, and there are "
+            f"{len(held_out)}; a folder or file should hold {10 * FEWEST_HELD_OUT} or more"
+        )
+    network = RandomFeatures(train.channels, min(64, len(held_out) // 4))
     network.fit_whitening(train.as_tensors()[0])
     return Evaluator(train, held_out, network, "random filters", cache)
 

@@ -21,7 +21,7 @@ from ldmlib.autoencoder import (
 )
 from ldmlib.data import ImageData
 from ldmlib.diffusion import Diffusion
-from ldmlib.evaluation import Evaluator, evaluator_of
+from ldmlib.evaluation import FEWEST_HELD_OUT, Evaluator, evaluator_of
 from ldmlib.features import Classifier, ClassifierConfig
 from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
 from ldmlib.rng import Generator, rand
@@ -139,18 +139,18 @@ def train_denoiser(
 
 # --------------------------------------------------------------------------- whole trainings
 def reconstruction_report(
-    model: LatentDiffusion, evaluator: Evaluator, held_out: ImageData
+    model: LatentDiffusion, evaluator: Evaluator | None, held_out: ImageData
 ) -> dict:
     """How well the first stage gives held-out pictures back.
 
     Returns:
-        ``psnr`` in dB (values in [-1, 1], so the peak is 2); and, where there are more pictures
-        than features, ``rfid`` with its ``floor`` at the same n: no denoiser can score below it.
+        ``psnr`` in dB (values in [-1, 1], so the peak is 2); and, with an evaluator, ``rfid`` with
+        its ``floor`` at the same n: no denoiser can score below it.
     """
     x, _ = held_out.as_tensors()
     x_hat = model.decode(model.encode(x)).cpu()
     report = {"n": len(x), "psnr": float(10 * torch.log10(4 / ((x_hat - x) ** 2).mean()))}
-    if len(x) > evaluator.train.shape[1]:
+    if evaluator is not None:
         report |= {"rfid": evaluator.fid(x_hat), "floor": evaluator.floor(len(x))}
     return report
 
@@ -204,7 +204,8 @@ def train_latent_diffusion(
     model = assemble(data, state.ema, recipe).to(runtime.device)
     z = model.fit_latent_scale(x)
     if runtime.is_main:
-        evaluator = evaluator or evaluator_of(data, held_out)
+        if evaluator is None and len(held_out) >= FEWEST_HELD_OUT:
+            evaluator = evaluator_of(data, held_out)
         print(describe_reconstruction(reconstruction_report(model, evaluator, held_out)))
     state = train_denoiser(model, z, y, recipe, runtime=runtime, **options[1])
     if runtime.is_main:

@@ -409,7 +409,7 @@ shape = AutoencoderConfig(widths=(16, 32), latent_channels=4)
 perceptual = bundled_classifier("mnist_perceptual")
 
 
-def first_stage(steps=400, **loss):
+def first_stage(steps=350, **loss):
     """Train an autoencoder, shortly, with the loss terms given."""
     training = TrainConfig(steps=steps, batch_size=64, lr=3e-3, ema=0.0, precision="float32")
     recipe = Recipe(shape, AutoencoderLossConfig(**loss), training)
@@ -458,8 +458,9 @@ print("features prefer the", "moved" if feature[0] < feature[1] else "blurred")
 # > These trainings are **short**, some seconds each. They show the direction of each effect, not what it is worth at the end of a long training.
 
 # %%
-stages = {"pixels + KL": plain}
-stages["+ perceptual"] = first_stage(perceptual=1.0)
+stages = {"pixels + KL": plain, "+ perceptual": first_stage(perceptual=1.0)}
+
+# %%
 stages["+ adversary"] = first_stage(perceptual=1.0, adversarial=1.0, adversarial_start=100)
 
 # %% [markdown]
@@ -523,6 +524,8 @@ print("the adversary costs little error:", error["+ adversary"] < 1.15 * error["
 
 # %%
 spaces = {"KL .001": first_stage(kl=0.001), "KL .1": stages["+ perceptual"]}
+
+# %%
 latents = {name: encode(model, test_x) for name, model in spaces.items()}
 
 
