@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real runs on tiny data, and every mistake in one sentence."""
+"""The command line as a user meets it: real runs on tiny data, each mistake in one sentence."""
 
 import json
 

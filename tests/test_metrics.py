@@ -127,6 +127,7 @@ def test_fid_needs_more_samples_than_features(n: int) -> None:
 # Kernel distance
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
 def test_kid_equals_torchmetrics() -> None:
     from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -167,6 +168,7 @@ def test_inception_score_has_its_bounds() -> None:
     assert 1 < inception_score(mixed) < 10
 
 
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`", "ignore:std\\(\\)")
 def test_inception_score_equals_torchmetrics() -> None:
     from torchmetrics.image.inception import InceptionScore
 
