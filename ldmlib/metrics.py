@@ -192,16 +192,18 @@ def bootstrap(
 ) -> Interval:
     """Basic bootstrap interval of ``score(a, b)``, resampling the rows of `a` (the fakes).
 
-    Resampling with replacement itself raises a distance such as FID; the basic interval,
-    2 value - quantiles, takes that shift out.
+    Resampling with replacement itself raises a distance such as FID, by as much again as n samples
+    instead of infinitely many do. The spread is therefore taken around the draws' own mean: the
+    interval is one for the score at this n.
     """
     value, generator = score(a, b), seeded(seed, 6)
     draws = torch.tensor([
         score(a[torch.randint(len(a), (len(a),), generator=generator)], b) for _ in range(repeats)
     ])  # fmt: skip
     tail = (1 - level) / 2
-    low, high = draws.quantile(torch.tensor([tail, 1 - tail])).tolist()
-    return Interval(value, max(0.0, 2 * value - high), 2 * value - low)
+    spread = draws - draws.mean()
+    low, high = spread.quantile(torch.tensor([tail, 1 - tail])).tolist()
+    return Interval(value, max(0.0, value - high), value - low)
 
 
 def real_floor(

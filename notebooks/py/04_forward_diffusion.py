@@ -57,6 +57,7 @@ plt.show()
 betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 
 
+# %%
 def one_step(x, beta):
     """One step of the forward process: shrink, then add."""
     return (1 - beta).sqrt() * x + beta.sqrt() * torch.randn(x.shape, generator=generator)
@@ -159,8 +160,10 @@ print("both crowds the same: ", bool((shares[0] - shares[1]).abs().max() < 0.02)
 #
 # $$x_t = \alpha(t)\, x_0 + \sigma(t)\, \varepsilon, \qquad \alpha = \sqrt{\bar\alpha}, \quad \sigma = \sqrt{1 - \bar\alpha}.$$
 
-# %% tags=["nbval-check-output"]
+# %%
 ddpm = Diffusion("linear", "eps")
+
+# %% tags=["nbval-check-output"]
 largest = 0.0
 for i in (1, 10, 500, 1000):
     ours, theirs = jump(digit, eps, i), ddpm.add_noise(digit, eps, torch.tensor([i / 1000]))
@@ -439,6 +442,8 @@ step = torch.tensor([0, 999])
 for name, t in (("(i + 1) / T", (step + 1) / 1000), ("i / T", step / 1000)):
     alpha, sigma = Schedule("cosine").alpha_sigma(t)
     print(f"t = {name:12} first sigma = {sigma[0]:.3f}, last alpha = {alpha[1]:.4f}")
+
+# %% tags=["nbval-check-output"]
 x_t = ddpm.add_noise(digit, eps, torch.tensor([0.0]))
 print("noise recovered at sigma = 0:", ((x_t - digit) / 0.0).abs().max().item())
 
@@ -472,8 +477,7 @@ from ldmlib.check import forward as check
 
 # %%
 def variance(alpha, sigma, v):
-    """Variance of alpha x_0 + sigma eps, if x_0 has variance v."""
-    return ...
+    return ...  # variance of alpha x_0 + sigma eps, if x_0 has variance v
 
 
 check.variance(variance)
@@ -513,8 +517,7 @@ check.variance(variance_solution)
 
 # %%
 def time_of_snr(snr):
-    """The time t at which the flow schedule has alpha^2 / sigma^2 = snr."""
-    return ...
+    return ...  # the time t at which the flow schedule has alpha^2 / sigma^2 = snr
 
 
 check.time_of_snr(time_of_snr)
@@ -554,8 +557,7 @@ check.time_of_snr(time_of_snr_solution)
 
 # %%
 def step_forward(s, t, schedule):
-    """(r, a): the factor and the added variance of the step from s to t."""
-    return ...
+    return ...  # (r, a): the factor and the added variance of the step from s to t
 
 
 check.one_step(step_forward)
@@ -596,8 +598,7 @@ check.one_step(step_forward_solution)
 
 # %%
 def posterior_mean(x0, x_t, s, t, schedule):
-    """Mean of q(x_s | x_t, x_0), divided by nothing but sigma(t)^2."""
-    return ...
+    return ...  # mean of q(x_s | x_t, x_0), divided by nothing but sigma(t)^2
 
 
 check.posterior_mean(posterior_mean)
