@@ -29,7 +29,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 ORDER = (
     *("files", "images", "image_data", "own_pictures", "data", "rng", "schedule", "probability"),
     *("layers", "features", "gan", "autoencoder", "diffusion", "unet", "sampling", "editing"),
-    *("runtime", "environment", "training", "latent", "metrics", "evaluation", "recipes"),
+    *("runtime", "environment", "train_config", "loop", "training", "latent", "metrics"),
+    *("evaluation", "recipes"),
     *("presets", "weights", "plotting", "widgets", "check", "cli"),
 )
 # For the reader only: nothing else in the library imports these.

@@ -36,6 +36,7 @@ started = time.perf_counter()
 # %%
 example = LatentDiffusion.from_pretrained("mnist").sample(20, labels=torch.arange(20) % 10, seed=6)
 plotting.show(example)
+plt.show()
 
 # %% [markdown]
 # > **You will be able to** train both stages of a latent diffusion model (LDM), sample it class by
@@ -80,6 +81,7 @@ test_x, test_y = data.mnist("test").as_tensors()
 with torch.no_grad():
     back = first_stage.ema.decode(first_stage.ema.encode(test_x[:16]).mode())
 plotting.show_rows({"digits": test_x[:16], "there and back": back.clamp(-1, 1)})
+plt.show()
 
 # %% tags=["nbval-check-output"]
 error = ((back - test_x[:16]) ** 2).mean().item()
@@ -116,6 +118,7 @@ print("scaled to std 1:", (z.std((0, 2, 3)) - 1).abs().max().item() < 1e-3)
 
 # %%
 plotting.show_latents(z[:10], title="scaled latents: one row a channel, one column a digit")
+plt.show()
 
 # %% [markdown]
 # They are not, so each channel is shifted and divided by its own mean and standard deviation,
@@ -177,6 +180,7 @@ print(f"{state.step} steps in {state.history[-1]['seconds']:.0f} s, {state.preci
 
 # %%
 plotting.loss_curve(state.history).set_ylim(0, 2.2)
+plt.show()
 
 # %% [markdown]
 # It starts near 2, the variance of $\epsilon - z$, falls steeply, then hardly at all. That flat
@@ -190,6 +194,7 @@ def digits_at(weights, **options):
 
 
 plotting.show_rows({f"step {step}": digits_at(w) for step, w in snapshots.items()})
+plt.show()
 
 # %% [markdown]
 # **Explain.** The loss cannot go to 0: from a noisy latent nobody can know which noise was added.
@@ -210,6 +215,7 @@ _, ax = plt.subplots(figsize=(5, 3))
 ax.plot(levels, losses, "o-", color=plotting.COLOURS[0])
 ax.set(xlabel="t  (0 clean, 1 noise)", ylabel="loss on test digits", ylim=(0, None))
 ax.grid(alpha=0.3)
+plt.show()
 
 # %% [markdown]
 # Near $t = 0$ the noise is too faint to see, near $t = 1$ the digit is. The interesting work is in
@@ -228,10 +234,12 @@ states = list(model.film(6, labels=[0, 2, 3, 5, 8, 9], steps=8, seed=3))
 frames = [model.decode(s.x) for s in states[::2]] + [model.decode(states[-1].x)]
 titles = [f"t = {s.t:.2f}" for s in states[::2]] + ["t = 0"]
 plotting.film(frames, titles)
+plt.show()
 
 # %%
 samples = model.sample(50, labels=torch.arange(50) % 10, seed=2)
 plotting.show(samples, title="drawn by the model you have just trained")
+plt.show()
 
 # %% tags=["nbval-check-output"]
 classifier = bundled_classifier()
@@ -270,6 +278,7 @@ print(f"FID {fid:.1f} at n = 2,000; floor {floor:.1f}; ratio {fid / floor:.1f}")
 labels = torch.arange(10)
 plotting.show_rows({f"w = {w:g}": model.sample(10, labels, guidance=w, seed=8)
                     for w in (0.0, 1.0, 1.5, 3.0, 8.0)})  # fmt: skip
+plt.show()
 
 # %% [markdown]
 # At 0 the label is ignored. At 1 the model draws from $p(x \mid c)$, with all its variety. Above, the
@@ -298,6 +307,7 @@ plotting.show_rows({
     f"pixels, step {pixel_state.step}": pixel_model.sample(10, labels, steps=8, seed=1),
     f"latents, step {closest}": digits_at(snapshots[closest]),
 })  # fmt: skip
+plt.show()
 
 # %% [markdown]
 # The pixel model is not wrong, only slow: each of its steps does far more arithmetic, and it must
@@ -344,6 +354,7 @@ healthy = digits_at(snapshots[recipe.training.steps])
 # %%
 plotting.show_rows({"healthy": healthy, "1 range (reconstruction)": ranged, "2 scale forgotten":
                     unscaled, "3 EMA too slow": slow, "4 off by one": off_by_one()})  # fmt: skip
+plt.show()
 
 # %% [markdown]
 # | symptom | cause | cure |
