@@ -20,13 +20,14 @@ from copy import deepcopy
 import matplotlib.pyplot as plt
 import torch
 
-from ldmlib import LatentDiffusion, data, plotting, recipes
+from ldmlib import LatentDiffusion, data, plotting, presets, recipes
 from ldmlib.check import training as check
 from ldmlib.evaluation import mnist_evaluator
 from ldmlib.features import bundled_classifier
+from ldmlib.layers import count_parameters
 from ldmlib.rng import seeded
 from ldmlib.training import TrainConfig, fit, train
-from ldmlib.unet import UNet, UNetConfig, count_parameters
+from ldmlib.unet import UNet, UNetConfig
 
 started = time.perf_counter()
 
@@ -68,7 +69,7 @@ plt.show()
 # %%
 digits = data.mnist("train")
 x, y = digits.as_tensors()
-recipe = recipes.mnist_notebook()
+recipe = presets.mnist_notebook()
 recipe.autoencoder, recipe.autoencoder_loss
 
 # %%
@@ -294,7 +295,7 @@ plt.show()
 # **Predict.** How many steps will it get done?
 
 # %%
-pixel_recipe = recipes.mnist_pixels(steps=60)
+pixel_recipe = presets.mnist_pixels(steps=60)
 pixel_model = recipes.assemble(digits, recipes.Autoencoder(pixel_recipe.autoencoder), pixel_recipe)
 pixel_state = recipes.train_denoiser(pixel_model, x, y, pixel_recipe)
 seconds = pixel_state.history[-1]["seconds"]

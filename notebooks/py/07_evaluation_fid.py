@@ -637,8 +637,8 @@ print("parameters:", f"{count_parameters(model):,}", "- latent:", model.latent_s
 print("model card:", model.config.facts)
 
 # %% [markdown]
-# It needs company. First a baseline that is no network at all: fit **one Gaussian to the pixels**,
-# with PCA as in [01](01_probability_and_latent_spaces.ipynb), and draw from it.
+# It needs company. First a baseline that is no network at all: fit **one Gaussian to the pixels**
+# with principal component analysis (PCA), and draw from it.
 
 # %%
 pixels = from_uint8(train.images[:10_000]).flatten(1)
