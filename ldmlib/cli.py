@@ -22,6 +22,9 @@ Data = Annotated[
 Seed = Annotated[int, typer.Option(help="same seed, same result")]
 
 
+MANY = 1000  # pictures from which on sampling goes to bfloat16, twice as fast, where there is any
+
+
 class Sampler(str, Enum):
     """Names of the samplers, for --sampler."""
 
@@ -120,10 +123,14 @@ def _labels(text: str | None, n: int):
 
 
 def _sample_with_bar(ldm, n: int, labels, steps, guidance: float, seed: int, sampler, part=250):
-    """`LatentDiffusion.sample` with a progress bar."""
+    """`LatentDiffusion.sample` with a progress bar; in bfloat16 where that pays."""
     import torch
     from tqdm.auto import tqdm
 
+    from ldmlib.runtime import has_bfloat16
+
+    if n >= MANY and has_bfloat16(ldm.device):
+        ldm.precision = "bfloat16"
     pictures = []
     with tqdm(total=n, unit="picture") as bar:
         for start in range(0, n, part):

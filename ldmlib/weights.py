@@ -23,6 +23,7 @@ from ldmlib.features import ClassifierConfig, accuracy, bundled_classifier, save
 from ldmlib.files import asset, load_checkpoint, save_bytes
 from ldmlib.images import save_png
 from ldmlib.latent import LatentDiffusion
+from ldmlib.runtime import has_bfloat16
 
 RUNS = Path("runs/weights")
 CLASSIFIERS = {  # name: config, steps, seed
@@ -52,6 +53,7 @@ def mnist_model(name: str = "mnist") -> None:
         mnist(), load("mnist", "test"), recipe, folder, resume=folder.is_dir(),
         evaluator=mnist_evaluator(), perceptual=bundled_classifier("mnist_perceptual"),
     )  # fmt: skip
+    model.precision = "bfloat16" if has_bfloat16(model.device) else "float32"
     labels = model.draw_labels(10_000, seed=0)
     report = mnist_evaluator().report(model.sample(10_000, labels, seed=0), labels)
     guided = guided_agreement(model)

@@ -28,6 +28,7 @@ from ldmlib.images import save_png
 from ldmlib.latent import LatentDiffusion
 from ldmlib.metrics import kid
 from ldmlib.rng import seeded
+from ldmlib.runtime import has_bfloat16
 from ldmlib.training import TrainConfig, fit
 from ldmlib.unet import UNet
 from ldmlib.weights import guided_agreement, machine
@@ -95,6 +96,7 @@ def bundled_row() -> dict:
 def scored(model: LatentDiffusion, n: int = 10_000) -> dict:
     """FID and its company at n = 10,000, and how long the pictures took."""
     labels = model.draw_labels(n, 0)
+    model.precision = "bfloat16" if has_bfloat16(model.device) else "float32"
     start = perf_counter()
     pictures = model.sample(n, labels, seed=0)
     seconds = perf_counter() - start
