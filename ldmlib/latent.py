@@ -236,11 +236,16 @@ class LatentDiffusion(nn.Module):
         return torch.where(labels == -1, -1, known)
 
     # ----- files
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``model.safetensors``, then ``config.json`` with its hash, each atomically."""
+    def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
+        """Write ``model.safetensors``, then ``config.json`` with its hash, each atomically.
+
+        With `half`, weights are rounded to float16: half the size, and three digits are plenty
+        for drawing. They are float32 again when loaded.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(folder / WEIGHTS, self.state_dict())
+        tensors = {k: v.half() if half else v for k, v in self.state_dict().items()}
+        save_tensors(folder / WEIGHTS, tensors)
         config = {**asdict(self.config), "sha256": sha256_of(folder / WEIGHTS)}
         save_json(folder / "config.json", config)
 

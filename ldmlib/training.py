@@ -52,7 +52,8 @@ def fit(
     Args:
         model: trained in place.
         objective: ``objective(model, x, y, generator, step) -> loss`` or ``(loss, parts)``. It may
-            have ``after_step(x)``, ``prepare(runtime)`` and a ``state_dict``.
+            have ``after_step(x)``, ``prepare(runtime)``, ``checkpoint_state()`` and
+            ``load_checkpoint_state(state)``.
         data: pictures (or latents) and labels (or None), whole, in memory.
         folder: where checkpoints go; none are written without it.
         resume: go on from the folder's checkpoint, bit for bit.

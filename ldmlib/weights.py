@@ -64,7 +64,7 @@ def mnist_model(name: str = "mnist") -> None:
         "agreement_at_guidance_1.5": guided,
     }  # fmt: skip
     model.config = replace(model.config, facts=facts)
-    model.save_pretrained(target)
+    model.save_pretrained(target, half=True)
     card = model_card(name, model, recipe, report, facts)
     save_bytes(target / "MODEL_CARD.md", card.encode())
     copyfile(asset("data", "mnist", "LICENSE.txt"), target / "LICENSE.txt")

@@ -118,7 +118,8 @@ def test_pictures_without_classes_have_no_class_scores() -> None:
     judge = evaluator_of(*pair, cache=False)
     assert isinstance(judge.network, RandomFeatures) and len(judge.train) == 200
     assert torch.equal(judge.train, evaluator_of(*pair, cache=False).train)
-    torch.testing.assert_close(judge.train.mean(0), torch.zeros(64).double(), atol=0.1, rtol=0)
+    assert judge.train.shape[1] < len(judge.held_out)  # so that the floor can be measured
+    assert judge.train.mean(0).abs().max() < 0.1  # whitened
     report = judge.report(tiny.pictures(70, 3, 16, seed=2), tiny.labels(70), repeats=3)
     assert isinstance(report, Report) and report.inception_score is None
     assert report.agreement is None and "agreement" not in str(report)

@@ -104,6 +104,16 @@ def test_picture_i_does_not_depend_on_its_neighbours(sampler: str, guidance: flo
     assert (MODEL.sample(7, **{**options, "seed": 4}) - whole).abs().max() > 0.01
 
 
+def test_bfloat16_only_rounds() -> None:
+    model = tiny_model()
+    exact = model.sample(6)
+    model.precision = "bfloat16"
+    rounded = model.sample(6)
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
+    assert (rounded - exact).abs().mean() < 0.02 < exact.std()
+    assert model.decode(tiny.noise(2, *model.latent_shape)).dtype == torch.float32
+
+
 def test_sampling_repeats_and_leaves_no_trace() -> None:
     model = tiny_model().train()
     torch.manual_seed(1)

@@ -80,6 +80,7 @@ def blur(x, width=0.8):
     return F.conv2d(x + 1, (kernel / kernel.sum())[None, None], padding=4) - 1
 
 
+# %%
 blurred = blur(honest)
 
 # %% [markdown]
@@ -94,6 +95,7 @@ def safest(digit):
     return x[((x - x.mean(0)) ** 2).sum((1, 2, 3)).argmin()]
 
 
+# %%
 collapsed = torch.stack([safest(digit) for digit in range(10)]).repeat(N // 10, 1, 1, 1)
 
 # %% [markdown]
@@ -187,6 +189,8 @@ m1, c1 = torch.tensor([0.0, 0.0]).double(), torch.tensor([[1.0, 0.7], [0.7, 1.0]
 m2, c2 = torch.tensor([4.0, 1.0]).double(), torch.tensor([[0.6, -0.5], [-0.5, 1.2]]).double()
 r, r_inverse = root(c1), torch.linalg.inv(root(c1))
 plan = r_inverse @ root(r @ c2 @ r) @ r_inverse
+
+# %%
 x = m1 + torch.randn(20_000, 2).double() @ r
 y = m2 + (x - m1) @ plan
 
@@ -199,14 +203,11 @@ for start, end in zip(x[:25].tolist(), y[:25].tolist()):
 ax.set(aspect="equal", title="25 of the grains, and where the best plan carries them")
 plt.show()
 # %% tags=["nbval-check-output"]
-travelled = ((x - y) ** 2).sum(1).mean()
-ours = frechet(m1, c1, m2, c2)
+travelled, ours = ((x - y) ** 2).sum(1).mean(), frechet(m1, c1, m2, c2)
 library = metrics.gaussian_frechet(m1, c1, m2, c2)
-print("the moved cloud has covariance c2, within 0.05:", bool((y.T.cov() - c2).abs().max() < 0.05))
-print(
-    "mean squared way agrees with the formula within 2 %:", bool(abs(travelled / ours - 1) < 0.02)
-)
-print("our function and ldmlib's differ by less than 1e-9:", bool(abs(ours - library) < 1e-9))
+print("the moved cloud has covariance c2:", bool((y.T.cov() - c2).abs().max() < 0.05))
+print("the squared way is the formula's, within 2 %:", bool(abs(travelled / ours - 1) < 0.02))
+print("our function is ldmlib's, within 1e-9:", bool(abs(ours - library) < 1e-9))
 
 # %% [markdown]
 # **Change.** Make `c2` equal to `c1` and shift by (3, 4). What must the distance be?
@@ -256,6 +257,7 @@ means = torch.stack([evaluator.train[train.labels == digit].mean(0) for digit in
 _, _, directions = torch.linalg.svd(means - means.mean(0))
 
 
+# %%
 def plane(features):
     return (features @ directions[:2].T).T
 
@@ -453,10 +455,7 @@ print(
 # %% tags=["nbval-check-output"]
 one_hot = torch.eye(10).repeat(30, 1)
 print("sure and varied:", round(metrics.inception_score(one_hot, splits=1), 2))
-print(
-    "sure, always the same digit:",
-    round(metrics.inception_score(one_hot[:1].repeat(300, 1), splits=1), 2),
-)
+print("always the same:", round(metrics.inception_score(one_hot[[0] * 300], splits=1), 2))
 print("never sure:", round(metrics.inception_score(torch.full((300, 10), 0.1), splits=1), 2))
 
 # %% [markdown]
@@ -515,6 +514,7 @@ def median_distance(f, n=500):
     return metrics.nearest_distance(f[torch.randperm(len(f))[:n]], evaluator.train).median()
 
 
+# %%
 real_distance = median_distance(evaluator.held_out)
 for name, (f, _) in seen.items():
     print(f"{name:10} {median_distance(f) / real_distance:.2f}")
@@ -646,6 +646,7 @@ values, vectors = torch.linalg.eigh(pixels.T.cov())
 scales, components = values.clamp(min=0).sqrt().flip(0), vectors.flip(1)  # widest first
 
 
+# %%
 def pca_gaussian(n, k=1024):
     z = torch.randn(n, k, generator=torch.Generator().manual_seed(0)) * scales[:k]
     return (pixels.mean(0) + z @ components[:, :k].T).clamp(-1, 1).view(n, 1, 32, 32)
@@ -791,7 +792,7 @@ ax.set_ylim(bottom=0)
 ax.legend()
 plt.show()
 # %% [markdown]
-# One step gives a smear. The next ones buy nearly everything, and soon the curve is flat; it may even
+# One step gives soft, greyish digits. The next ones buy nearly everything, and soon the curve is flat; it may even
 # creep up again. What is left then is no error of the solver: it is what the networks do not know, and
 # more steps only follow their mistakes more faithfully.
 #
@@ -811,19 +812,16 @@ for k in (4, 16, 64, 256):
 
 # %%
 fig, ax = plt.subplots(figsize=(5.5, 3))
-for column, style, name in (
-    (1, "o-", "reconstructed test digits"),
-    (2, "s--", "new digits from a Gaussian"),
-):
-    ax.plot([s[0] for s in sweep], [s[column] for s in sweep], style, label=name)
+k, returned, drawn = zip(*sweep)
+ax.plot(k, returned, "o-", color=plotting.COLOURS[0], label="reconstructed test digits")
+ax.plot(k, drawn, "s--", color=plotting.COLOURS[1], label="new digits from a Gaussian")
 ax.axhline(floors[N], color="grey", ls=":", label="floor: real digits")
 ax.set(xscale="log", yscale="log", xlabel="numbers kept, k", ylabel="FID")
 ax.legend(fontsize=8)
 plt.show()
 # %% tags=["nbval-check-output"]
-print(
-    "reconstruction gets better with every k:", all(a[1] > b[1] for a, b in zip(sweep, sweep[1:]))
-)
+better = all(a[1] > b[1] for a, b in zip(sweep, sweep[1:]))
+print("reconstruction gets better with every k:", better)
 print("its best is below 10 times the floor:", sweep[-1][1] < 10 * floors[N])
 print("new digits are best at the largest k:", min(sweep, key=lambda s: s[2])[0] == 256)
 print("their best is above 20 times the floor:", min(s[2] for s in sweep) > 20 * floors[N])
