@@ -56,7 +56,7 @@ class LatentDiffusionConfig:
     classes: tuple[str, ...] = ()
     class_weights: tuple[float, ...] = ()
     sampler: str = "heun"
-    steps: int = 10
+    steps: int = 5
     facts: dict = field(default_factory=dict)
 
     @classmethod

@@ -26,7 +26,7 @@
 # >
 # > **You need** [04](04_forward_diffusion.ipynb): noising $x_t = \alpha_t x_0 + \sigma_t \epsilon$, schedules, the letters.
 # >
-# > **It takes** about TIME on 2 CPU cores and MEMORY of memory; five small UNets are trained on the way.
+# > **It takes** about two minutes on 2 CPU cores and 1.1 GB of memory; five small UNets are trained on the way.
 
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401
@@ -568,7 +568,7 @@ print("t = .1: the error is more than 1.5 times as large without skips:", harm(0
 print("t = .8: the error is more than 1.5 times as large without skips:", harm(0.8) > 1.5)
 
 # %% [markdown]
-# **What happened.** The input is almost clean, and yet the network without skips answers with a smudge of the right digit. *What* it is goes through the bottom; *where exactly* its edges are goes over the skips. At little noise everything is in the *where*, so there the harm is greatest. At much noise nobody knows where the edges are, and the skips have little to bring.
+# **What happened.** The input is almost clean, and yet the network without skips answers with a washed-out copy of the right digit. *What* it is goes through the bottom; *where exactly* its edges are goes over the skips. At little noise everything is in the *where*, so there the harm is greatest. At much noise nobody knows where the edges are, and the skips have little to bring.
 #
 # **Change.** Train both with the target `"v"`. Without skips the noise now *stays in* the picture. Why? (Look at how $\hat x_0$ is read off from $v$: the formula itself carries $x_t$ past the network.)
 
@@ -624,7 +624,7 @@ for t in (0.3, 0.5, 0.7):
     print(f"t = {t}: error {with_it:.3f} with attention, {without:.3f} when it is switched off")
 
 # %% [markdown]
-# **What happened.** Next to nothing is lost. On a map of 4 x 4 places the convolutions around it, each reaching one place further, already see the whole digit, and after so short a training the network does not lean on attention. So a handsome picture of attention proves nothing: *switch the part off and measure*. Attention earns its place on larger maps and in longer trainings (Dhariwal and Nichol measured it, arXiv 2105.05233), and it is how text enters the network in [10](10_text_to_image.ipynb).
+# **What happened.** Next to nothing is lost. On a map of 4 x 4 places the convolutions around it, each reaching one place further, already see the whole digit, and after so short a training the network does not lean on attention. So a handsome picture of attention proves nothing: *switch the part off and measure*. Attention earns its place on larger maps and in longer trainings (Dhariwal and Nichol measured it, arXiv 2105.05233), and it is how text can enter the network, word by word.
 #
 # **Change.** Draw another place, for example 15, the lower right corner.
 
@@ -633,7 +633,7 @@ for t in (0.3, 0.5, 0.7):
 #
 # ### In two dimensions, where the truth is a formula
 #
-# For a mixture of Gaussians the best denoiser $E[x_0 \mid x_t]$ is known exactly (notebook [01](01_probability_and_latent_spaces.ipynb)). Points in the plane need no convolutions: our network is a small MLP that gets the point and the embedded time.
+# For a mixture of Gaussians the best denoiser $E[x_0 \mid x_t]$ is known exactly (`ldmlib.probability` has the formula). Points in the plane need no convolutions: our network is a small MLP that gets the point and the embedded time.
 
 
 # %%
@@ -702,7 +702,7 @@ for t in (0.1, 0.4, 0.7):
     print(f"t = {t}: error of the network within 10 % of the smallest possible: {ratio < 1.1}")
 
 # %% [markdown]
-# **What happened.** At little noise the answers lie on the moons. At much noise they leave them and gather in the middle, for the exact denoiser too: a mean of points on a curve lies beside the curve. So the blur of section 7 is no fault of the network. It is the right answer to the question that we ask.
+# **What happened.** At little noise the answers lie on the moons or, where both are equally likely, between them. At much noise they leave them and gather in the middle, for the exact denoiser too: a mean of points on a curve lies beside the curve. So the blur of section 7 is no fault of the network. It is the right answer to the question that we ask.
 #
 # ### A finite set of digits
 #
@@ -870,7 +870,7 @@ for t in (0.1, 0.3, 0.5, 0.7, 0.9):
     print(f"t = {t}: error {right:.2f} with the time, {wrong:.2f} with the step number")
 
 # %% [markdown]
-# **Symptom.** Nothing crashes: any number can be turned into sines. The network believes in some noise level or other, so the answers are bad at some levels and nearly right at others, in no order. Such a model trains and samples, only never well.
+# **Symptom.** Nothing crashes: any number can be turned into sines. The network believes in some noise level or other, so the answers are blurred at some levels and nearly right at others, in no order. In samples it looks as if the model were badly trained.
 #
 # **Cure.** Let the library ask: `Diffusion.predict` goes through the schedule, and the schedule refuses times outside [0, 1]. Step $i$ of $T$ steps is the time $(i + 1)/T$.
 

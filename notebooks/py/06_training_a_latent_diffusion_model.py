@@ -246,7 +246,7 @@ plt.show()
 classifier = bundled_classifier()
 asked = torch.arange(200) % 10
 seen = classifier(model.sample(200, labels=asked, seed=4)).argmax(1)
-print("a classifier recognises at least 9 in 10:", (seen == asked).double().mean().item() > 0.9)
+print("a classifier recognises at least 8 in 10:", (seen == asked).double().mean().item() > 0.8)
 print(
     "classes it recognises at least half the time:",
     sum((seen[asked == k] == k).double().mean().item() > 0.5 for k in range(10)),
@@ -295,7 +295,7 @@ plt.show()
 # **Predict.** How many steps will it get done?
 
 # %%
-pixel_recipe = presets.mnist_pixels(steps=60)
+pixel_recipe = presets.mnist_pixels(steps=40)
 pixel_model = recipes.assemble(digits, recipes.Autoencoder(pixel_recipe.autoencoder), pixel_recipe)
 pixel_state = recipes.train_denoiser(pixel_model, x, y, pixel_recipe)
 seconds = pixel_state.history[-1]["seconds"]
