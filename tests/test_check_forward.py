@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ldmlib.check import core, forward, start
+from ldmlib.check.core import Verdict
 from ldmlib.data import mnist
 from ldmlib.diffusion import Diffusion
 
@@ -17,7 +18,7 @@ def said(capsys: pytest.CaptureFixture, check, *args) -> str:
     right = check(*args)
     printed = capsys.readouterr().out.strip()
     assert printed.startswith("Right" if right else "Not yet: ")
-    assert isinstance(right, bool)
+    assert isinstance(right, Verdict)
     return printed
 
 

@@ -25,13 +25,26 @@ import torch
 NOT_FILLED = "not filled in yet: replace the `...` in the cell above, run it, then run this check."
 
 
-def verdict(fault: str | None, right: str = "") -> bool:
-    """Print "Right: ..." where `fault` is None, "Not yet: <fault>" elsewhere; True when right."""
+class Verdict:
+    """True or False, as `bool` is, but silent: a notebook shows what was printed and no more."""
+
+    def __init__(self, right: bool) -> None:
+        self.right = right
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def _ipython_display_(self) -> None:
+        """Show nothing below the cell."""
+
+
+def verdict(fault: str | None, right: str = "") -> Verdict:
+    """Print "Right: ..." where `fault` is None, "Not yet: <fault>" elsewhere; true when right."""
     print(f"Not yet: {fault}" if fault else f"Right: {right}".rstrip(": "))
-    return not fault
+    return Verdict(not fault)
 
 
-def judge(answer: Any, truth: Any, mistakes: Any = None, *, right: str = "", **options) -> bool:
+def judge(answer: Any, truth: Any, mistakes: Any = None, *, right: str = "", **options) -> Verdict:
     """`find_fault` (options: args, name, not_filled, tolerance), then `verdict`."""
     return verdict(find_fault(answer, truth, mistakes, **options), right)
 
