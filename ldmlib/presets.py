@@ -21,7 +21,7 @@ def mnist_notebook(seed: int = 0) -> Recipe:
         autoencoder_loss=AutoencoderLossConfig("l2", kl=0.1, perceptual=0.05),
         autoencoder_training=TrainConfig(steps=450, batch_size=64, lr=4e-3, ema=0.99, seed=seed),
         unet=UNetConfig(in_channels=4, channels=(48, 96), blocks=1, num_classes=10),
-        training=TrainConfig(steps=1000, batch_size=128, lr=3e-3, ema=0.99, seed=seed),
+        training=TrainConfig(steps=900, batch_size=128, lr=3e-3, ema=0.99, seed=seed),
     )
 
 

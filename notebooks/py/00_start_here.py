@@ -9,7 +9,7 @@
 # >
 # > **Needs** nothing but Python. A little PyTorch helps.
 # >
-# > **Takes** about 15 seconds to run, ten minutes to read, and 0.7 GB of memory, on 2 CPU cores.
+# > **Takes** about 10 seconds to run, ten minutes to read, and 0.7 GB of memory, on 2 CPU cores.
 #
 # New to notebooks? Click into a cell and press Shift + Enter. The cell runs, and the next one is selected. If something odd happens, choose *Kernel > Restart Kernel and Run All Cells* from the menu.
 
@@ -83,9 +83,8 @@ film
 
 # %%
 states = list(model.film(4, [2, 3, 5, 8], seed=4))
-chosen = [states[i] for i in torch.linspace(0, len(states) - 1, 6).round().int()]
-frames = [model.decode(state.x) for state in chosen]
-plotting.film(frames, [f"t = {state.t:.1f}" for state in chosen], scale=0.9)
+frames = [model.decode(state.x) for state in states]
+plotting.film(frames, [f"t = {state.t:.1f}" for state in states], scale=0.9)
 plt.show()
 
 # %% [markdown]

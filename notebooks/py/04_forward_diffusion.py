@@ -9,7 +9,7 @@
 # >
 # > **Needs** [00](00_start_here.ipynb). Nothing else: there is no training here. [03](03_vae.ipynb) explains the autoencoder of the last section.
 # >
-# > **Takes** about 15 seconds and 0.8 GB of memory on 2 CPU cores.
+# > **Takes** about 10 seconds and 0.8 GB of memory on 2 CPU cores.
 
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401

@@ -295,7 +295,7 @@ plt.show()
 # **Predict.** How many steps will it get done?
 
 # %%
-pixel_recipe = presets.mnist_pixels(steps=40)
+pixel_recipe = presets.mnist_pixels(steps=30)
 pixel_model = recipes.assemble(digits, recipes.Autoencoder(pixel_recipe.autoencoder), pixel_recipe)
 pixel_state = recipes.train_denoiser(pixel_model, x, y, pixel_recipe)
 seconds = pixel_state.history[-1]["seconds"]
