@@ -26,7 +26,7 @@
 # >
 # > **You need** [04](04_forward_diffusion.ipynb): noising $x_t = \alpha_t x_0 + \sigma_t \epsilon$, schedules, the letters.
 # >
-# > **It takes** about three minutes on 2 CPU cores and 1.1 GB of memory; five small UNets are trained on the way.
+# > **It takes** about two minutes on 2 CPU cores and 1.1 GB of memory; five small UNets are trained on the way.
 
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401

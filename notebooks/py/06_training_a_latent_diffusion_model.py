@@ -376,7 +376,7 @@ for late in (False, True):
 # |---|---|---|
 # | washed-out reconstructions, grey background | wrong range | `images.from_uint8`; `check_images` at the door |
 # | right shapes, too strong, ragged edges | scale forgotten | `LatentDiffusion.decode`, never the decoder alone |
-# | fog, though the loss is fine | EMA too slow | a decay with warm-up: `ema_decay(step, 0.999)` |
+# | blotches as at the first step, though the loss is fine | EMA too slow | a decay with warm-up: `ema_decay(step, 0.999)` |
 # | nothing to see, a worse score | off by one | one list of times for network and step |
 
 # %% [markdown]
@@ -551,7 +551,7 @@ check.ema(ema_solution)
 #    "looks sharp" has no formula.
 #
 #    </details>
-# 3. Your samples are fog although the loss is fine. First suspect?
+# 3. Your samples look like those of the first step, although the loss is fine. First suspect?
 #    <details><summary>Answer</summary>
 #
 #    The EMA: too slow for the number of steps, or without warm-up.
