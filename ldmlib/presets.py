@@ -32,7 +32,7 @@ def mnist_bundled(seed: int = 0) -> Recipe:
         short,
         autoencoder_training=replace(short.autoencoder_training, steps=4000, lr=3e-3, ema=0.999),
         unet=replace(short.unet, channels=(64, 128)),
-        training=replace(short.training, steps=10_000, lr=2e-3, ema=0.999),
+        training=replace(short.training, steps=20_000, cycles=2, lr=2e-3, ema=0.999),
     )
 
 

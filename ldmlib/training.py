@@ -32,6 +32,7 @@ __all__ = [
     "train",
 ]
 
+BAR_SECONDS = 1.0  # between two movements of the bar: each is a message to the notebook
 Objective = Callable[..., "Tensor | tuple[Tensor, dict[str, Tensor]]"]
 Data = tuple[Tensor, Tensor | None]
 
@@ -89,6 +90,7 @@ def fit(
         total=config.steps,
         unit="step",
         smoothing=0.05,
+        mininterval=BAR_SECONDS,
         disable=not (progress and runtime.is_main),
     )
     with InterruptFlag() as interrupt:

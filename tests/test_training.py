@@ -255,6 +255,7 @@ def test_no_space_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch) -> 
     [
         {"steps": 0}, {"batch_size": 0}, {"accumulate": 0}, {"log_every": 0},
         {"checkpoint_every": 0}, {"accumulate": 4}, {"lr_schedule": "onecycle"},
+        {"cycles": 7}, {"cycles": 0},
         {"precision": "float16"}, {"ema": 1.0},
     ],
 )  # fmt: skip
@@ -313,6 +314,24 @@ def test_learning_rate_warms_up_and_falls_as_half_a_cosine() -> None:
     assert rates[550] == pytest.approx(0.05) and 0 < rates[-1] < 1e-5
     constant = replace(config, lr_schedule="constant")
     assert {learning_rate(s, constant) for s in range(100, 1000)} == {0.1}
+
+
+def test_one_cycle_is_that_of_torch() -> None:
+    config = TrainConfig(steps=1000, lr=0.1, lr_schedule="one_cycle")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=1000)
+    for step in range(1000):
+        assert learning_rate(step, config) == pytest.approx(theirs.get_last_lr()[0], abs=1e-3)
+        optimizer.step()
+        theirs.step()
+
+
+def test_each_cycle_starts_the_rate_anew() -> None:
+    for name in ("cosine", "one_cycle"):
+        one = TrainConfig(steps=100, lr_schedule=name)
+        three = replace(one, steps=300, cycles=3)
+        rates = [learning_rate(s, one) for s in range(100)]
+        assert [learning_rate(s, three) for s in range(300)] == rates * 3
 
 
 def test_the_rate_of_the_schedule_is_the_rate_used() -> None:
