@@ -51,45 +51,48 @@ class OurLDM(Contender):
         self.model = recipes.assemble(digits, first.ema, recipe)
         z = self.model.fit_latent_scale(x)
         self.parameters = count_parameters(self.model)
-        yield from _fit(self, self.model, z, y, recipe, seconds)
+        horizon = time_left_in_steps(self, z, y, recipe, seconds)
+        config = replace(recipe.training, steps=max(20, horizon))
+        objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+        for state in fit(self.model.denoiser, objective, (z, y), config, progress=False):
+            self.steps, self.ema = state.step, state.ema
+            yield
 
     def sample(self, n: int) -> Tensor:
+        self.model.denoiser.load_state_dict(self.ema.state_dict())
         return self.model.sample(n, seed=0)
+
+
+def time_left_in_steps(contender: OurLDM, z: Tensor, y: Tensor, recipe, seconds: float) -> int:
+    """How many steps fit into what is left of `seconds`: the cosine rate needs to know its end."""
+    objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+    trial, times = replace(recipe.training, steps=12), []
+    network = deepcopy(contender.model.denoiser)
+    for _ in fit(network, objective, (z, y), trial, progress=False):
+        times.append(perf_counter())
+    step_seconds = (times[-1] - times[4]) / (len(times) - 5)
+    return int((seconds - (perf_counter() - contender.started)) / step_seconds)
 
 
 class OurPixels(Contender):
-    """This course's UNet on the pixels themselves."""
+    """This course's UNet on the pixels themselves, at a constant rate: it may train on and on."""
 
     def train(self, seconds: float) -> Iterator[None]:
         digits = mnist()
-        x, y = digits.as_tensors()
         recipe = presets.mnist_pixels()
-        identity = recipes.Autoencoder(recipe.autoencoder)
-        self.model = recipes.assemble(digits, identity, recipe)
+        self.model = recipes.assemble(digits, recipes.Autoencoder(recipe.autoencoder), recipe)
+        self.average = deepcopy(self.model)
         self.parameters = count_parameters(self.model)
-        yield from _fit(self, self.model, x, y, recipe, seconds)
+        objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+        config = replace(recipe.training, steps=10**6, warmup=1e-4, lr_schedule="constant")
+        data = digits.as_tensors()
+        for state in fit(self.model.denoiser, objective, data, config, progress=False):
+            self.steps, self.ema = state.step, state.ema
+            yield
 
     def sample(self, n: int) -> Tensor:
-        return self.model.sample(n, seed=0)
-
-
-def _fit(contender: Contender, model, z: Tensor, y: Tensor, recipe, seconds: float):
-    """Our training loop; the rate's horizon is estimated from the first steps' speed."""
-    objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
-    started = contender.started
-    trial = replace(recipe.training, steps=12)
-    times = []
-    for _ in fit(deepcopy(model.denoiser), objective, (z, y), trial, progress=False):
-        times.append(perf_counter())
-    step_seconds = (times[-1] - times[4]) / (len(times) - 5)
-    left = seconds - (perf_counter() - started)
-    config = replace(recipe.training, steps=max(20, int(left / step_seconds)))
-    for state in fit(model.denoiser, objective, (z, y), config, progress=False):
-        contender.steps = state.step
-        yield
-        if perf_counter() - started > seconds:
-            break
-    model.denoiser.load_state_dict(state.ema.state_dict())
+        self.average.denoiser.load_state_dict(self.ema.state_dict())
+        return self.average.sample(n, seed=0)
 
 
 class _Peer(Contender):

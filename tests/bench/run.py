@@ -34,6 +34,7 @@ from ldmlib.unet import UNet
 from ldmlib.weights import guided_agreement, machine
 
 HERE = Path(__file__).parent
+SAMPLES = Path("runs/bench")
 RACE_N = 1000  # pictures a score in the race: the slow samplers must finish, too
 
 
@@ -115,24 +116,19 @@ def race(options) -> list[dict]:
     """Every contender for the same seconds, in a process of its own."""
     from contenders import CONTENDERS
 
+    limits = ["--seconds", str(options.seconds), "--limit", str(options.limit)]
     rows = []
     for name in CONTENDERS:
         print(f"-- {name}", flush=True)
-        command = [
-            sys.executable,
-            __file__,
-            "--worker",
-            name,
-            "--seconds",
-            str(options.seconds),
-            "--limit",
-            str(options.limit),
-        ]
+        command = [sys.executable, __file__, "--worker", name, *limits]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             rows.append({"contender": name, "failed": True})
             continue
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        save_json(HERE / "race_so_far.json", rows)
+        print_table("so far", rows)
+    (HERE / "race_so_far.json").unlink(missing_ok=True)
     return rows
 
 
@@ -148,17 +144,23 @@ def work(name: str, seconds: float, limit: float) -> dict:
     start = perf_counter()
     pictures = contender.sample(RACE_N)
     speed = RACE_N / (perf_counter() - start)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    save_png(pictures[:16], picture_of(name), columns=16)
     evaluator = mnist_evaluator()
     features, _ = evaluator.features(pictures)
     score = evaluator.fid(pictures)
-    save_png(pictures[:100], HERE / f"race_{name.split()[0]}_{name.split()[-1]}.png", columns=10)
     return {
         "contender": name, "seconds": seconds, "steps": steps, "fid": score, "n": RACE_N,
         "floor": evaluator.floor(RACE_N), "kid": kid(features, evaluator.train),
         "images_per_s": speed, "parameters": contender.parameters,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": memory,
         "fid_50": seconds_to_fid_50(contender, training, evaluator, seconds, score, limit),
     }  # fmt: skip
+
+
+def picture_of(name: str) -> Path:
+    """Where a contender's first pictures go, to be drawn beside its bar."""
+    return SAMPLES / f"{name.replace(' ', '_')}.png"
 
 
 def run_until(training, started: float, seconds: float) -> None:
@@ -169,17 +171,15 @@ def run_until(training, started: float, seconds: float) -> None:
 
 
 def seconds_to_fid_50(contender, training, evaluator, seconds: float, score: float, limit: float):
-    """Training seconds until FID <= 50, scored at `seconds` and at each quarter more."""
+    """Training seconds until FID <= 50, scored at `seconds` and at each doubling up to `limit`."""
     spent = seconds
     while score > 50 and spent < limit:
-        start, more = perf_counter(), min(max(60.0, spent / 4), limit - spent)
-        before = contender.steps
+        start, more = perf_counter(), min(spent, limit - spent)
         run_until(training, start, more)
-        if contender.steps == before:
-            break  # its schedule has ended
         spent += more
         score = evaluator.fid(contender.sample(RACE_N))
-    return round(spent) if score <= 50 else f"not within {spent / 60:.0f} minutes"
+        print(f"FID {score:.1f} after {spent:.0f} s", file=sys.stderr, flush=True)
+    return f"<= {spent:.0f} s" if score <= 50 else f"not within {spent / 60:.0f} minutes"
 
 
 # --------------------------------------------------------------------------- growth
@@ -230,18 +230,25 @@ def _short(value) -> str:
 
 
 def draw(rows: list[dict]) -> None:
-    """The race as bars, FID against real digits' floor."""
+    """The race: FID as bars against real digits' floor, and the first digits of each."""
     import matplotlib.pyplot as plt
 
     rows = [row for row in rows if not row.get("failed")]
-    figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
-    names = [f"{row['contender']}\n{row['steps']} steps" for row in rows]
+    figure, (ax, *strips) = plt.subplots(
+        1 + len(rows), figsize=(8, 5), height_ratios=[3] + [1] * len(rows), layout="constrained"
+    )
+    names = [f"{row['contender']}\n{row['steps']:,} steps" for row in rows]
     bars = ax.barh(names, [row["fid"] for row in rows], color="#0072B2")
-    ax.bar_label(bars, fmt="%.1f", padding=3)
+    ax.bar_label(bars, fmt="%.0f", padding=3)
     ax.axvline(rows[0]["floor"], color="#D55E00", linestyle="--", label="floor: real digits")
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel=f"FID after {rows[0]['seconds']:.0f} s of training, n = {RACE_N}")
-    ax.legend()
+    ax.set_xlim(right=2 * max(row["fid"] for row in rows))
+    ax.legend(loc="lower right", fontsize=8)
+    for strip, row in zip(strips, rows, strict=True):
+        strip.imshow(plt.imread(picture_of(row["contender"])), cmap="gray")
+        strip.set_title(row["contender"], fontsize=8, loc="left")
+        strip.set_axis_off()
     figure.savefig(HERE / "race.png", dpi=110)
 
 
