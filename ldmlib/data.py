@@ -1,4 +1,4 @@
-"""Data sets: MNIST inside the library, torchvision's sets, and the reader's own pictures.
+"""Data sets: MNIST and emoji inside the library, torchvision's sets, and the reader's own pictures.
 
 All of them become an `ImageData` (in `ldmlib.image_data`); `load` finds any of them by its name or
 its path. Your own pictures are read by `ldmlib.own_pictures`.
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ldmlib import images as im
+from ldmlib.emoji import emoji
 from ldmlib.files import PathLike, asset
 from ldmlib.image_data import ImageData
 from ldmlib.own_pictures import from_folder, from_npz
@@ -120,6 +121,7 @@ def _open_or_download(name: str, split: str, folder: Path) -> Dataset:
 
 KNOWN: dict[str, Callable[..., ImageData]] = {
     "mnist": mnist,
+    "emoji": emoji,
     "fashion_mnist": fashion_mnist,
     "kmnist": kmnist,
     "cifar10": cifar10,

@@ -213,8 +213,7 @@ class Diffusion:
         `t` and `eps` are drawn when not given. E[loss] over eps and t is DDPM's L_simple
         (2006.11239, eq. 14) for ``eps``, or conditional flow matching (2210.02747, eq. 9).
         """
-        t = self.sample_times(len(x0), generator) if t is None else t
-        t = t.to(x0.device)
+        t = self.sample_times(len(x0), generator) if t is None else t  # float64: stays on the CPU
         eps = randn_like(x0, generator) if eps is None else eps
         alpha, sigma = self.coefficients(t, x0)
         target = Parametrisation(self.parametrisation).target(x0, eps, alpha, sigma)

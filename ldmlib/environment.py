@@ -26,7 +26,7 @@ def describe_environment() -> str:
     sentence = (
         f"ldmlib {__version__} runs on Python {platform.python_version()} with torch "
         f"{torch.__version__}{', ' + found if found else ''}, and computes on "
-        f"{_device_name(device)} {'with' if has_bfloat16(device) else 'without'} bfloat16 "
+        f"{device_name(device)} {'with' if has_bfloat16(device) else 'without'} bfloat16 "
         f"arithmetic; this machine offers {_count(cores(), 'CPU core')} and {_memory()}"
     )
     return f"{sentence}{f'; missing for the notebooks: {missing}' if missing else ''}."
@@ -55,7 +55,8 @@ def _memory() -> str:
     return f"{size / GIB:.0f} GB of memory" if size else "memory of unknown size"
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What to call a device in a sentence."""
     if device.type == "cuda":
         gpu = torch.cuda.get_device_properties(device)
         return f"a GPU ({gpu.name}, {gpu.total_memory / GIB:.0f} GB)"

@@ -29,7 +29,8 @@ class Report:
     """All scores of one set of pictures, with what is needed to read them.
 
     `agreement` is None where no labels were asked for, `inception_score` where the feature network
-    is no classifier; `floor_n` is the floor's own n where there are fewer held-out pictures than n.
+    is no classifier; `floor_n` is the floor's own n where there are fewer held-out pictures than n,
+    and `fid_at_floor_n` the mean FID of so many of the pictures, to compare like with like.
     """
 
     n: int
@@ -46,20 +47,22 @@ class Report:
     inception_score: float | None = None
     agreement: float | None = None
     floor_n: int | None = None
+    fid_at_floor_n: float | None = None
 
     @property
     def ratio(self) -> float:
-        """FID over the floor at the same n: 1 is as close as real held-out pictures are."""
-        return self.fid.value / self.floor
+        """FID over the floor, both at one n: 1 is as close as real held-out pictures are."""
+        return (self.fid.value if self.floor_n is None else self.fid_at_floor_n) / self.floor
 
     def __str__(self) -> str:
         floor_n = "the same n" if self.floor_n is None else f"n = {self.floor_n:,}, all there are"
+        both = "" if self.floor_n is None else f", both at n = {self.floor_n:,}"
         lines = [
             f"n = {self.n:,} pictures against {self.reference}, features {self.features}",
             f"FID        {self.fid.value:8.2f}   95 % interval {self.fid.low:.2f} to "
             f"{self.fid.high:.2f}",
             f"floor      {self.floor:8.2f}   real held-out pictures at {floor_n}",
-            f"ratio      {self.ratio:8.2f}   FID / floor",
+            f"ratio      {self.ratio:8.2f}   FID / floor{both}",
             f"KID x 1000 {1000 * self.kid:8.2f}   unbiased, 0 is best, may be negative",
             f"precision  {self.precision:8.3f}   real: {self.floor_precision:.3f}",
             f"recall     {self.recall:8.3f}   real: {self.floor_recall:.3f}",
@@ -114,6 +117,20 @@ class Evaluator:
             pictures = resize(pictures, size)
         return extract(self.network, from_uint8(to_uint8(pictures)))
 
+    def check(self, n: int, channels: int) -> None:
+        """Find out before n pictures are drawn whether they can be scored.
+
+        Raises:
+            ValueError: too few for FID on these features, or other channels than the real ones.
+        """
+        name, expected = self.train_data.name, self.train_data.channels
+        if channels != expected:
+            raise ValueError(
+                f"pictures with {channels} channels cannot be compared with {name}, which have "
+                f"{expected}; name pictures of their own kind (--data)"
+            )
+        metrics.check_enough(n, len(self.train), self.train.shape[1])
+
     def floor(self, n: int) -> float:
         """FID of n held-out real pictures, drawn at random."""
         return metrics.real_floor(self.train, self.held_out, min(n, len(self.held_out)))
@@ -125,7 +142,7 @@ class Evaluator:
     def report(self, pictures: Tensor, labels: Tensor | None = None, repeats: int = 20) -> Report:
         """All scores of pictures (n, C, H, W) in [-1, 1]; labels are those asked for."""
         fake, probabilities = self.features(pictures)
-        n = len(fake)
+        n, most = len(fake), len(self.held_out)
         m = min(MANIFOLD_POINTS, n, len(self.held_out))
         some = _pick(self.train, m, 0)
         precision, recall = metrics.precision_recall(some, _pick(fake, m, 1))
@@ -145,7 +162,8 @@ class Evaluator:
             reference=f"{len(self.train):,} of {self.train_data.name}",
             features=self.name,
             inception_score=metrics.inception_score(probabilities) if has_classes else None,
-            floor_n=None if n <= len(self.held_out) else len(self.held_out),
+            floor_n=None if n <= most else most,
+            fid_at_floor_n=None if n <= most else metrics.real_floor(self.train, fake, most),
             agreement=None if labels is None or not has_classes
             else metrics.label_agreement(probabilities, labels),
         )  # fmt: skip

@@ -8,6 +8,7 @@ judged by the network that trained it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -96,8 +97,7 @@ class Classifier(nn.Module):
 
     def fit_whitening(self, x: Tensor) -> None:
         """Measure mean and covariance of the averaged maps over the training pictures x, once."""
-        pooled = in_batches(lambda part: self.feature_maps(part)[-1].mean((2, 3)), x)
-        _set_whitening(self, pooled)
+        _set_whitening(self, x, lambda part: self.feature_maps(part)[-1].mean((2, 3)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (n, num_classes)."""
@@ -109,7 +109,7 @@ class RandomFeatures(nn.Module):
 
     Random filters at three scales still tell textures, edges and colours apart: their mean and
     spread over the picture, mixed down to `features` numbers, make a usable yardstick
-    (arXiv 1606.01286, 2002.09797). Same interface as `Classifier`, but it names no classes.
+    (arXiv 1606.00021, 2002.09797). Same interface as `Classifier`, but it names no classes.
     """
 
     def __init__(self, channels: int, features: int = 64, seed: int = 0) -> None:
@@ -145,7 +145,7 @@ class RandomFeatures(nn.Module):
 
     def fit_whitening(self, x: Tensor) -> None:
         """Measure mean and covariance of the mixed numbers over the training pictures x, once."""
-        _set_whitening(self, in_batches(self._mixed, x))
+        _set_whitening(self, x, self._mixed)
 
     def _mixed(self, x: Tensor) -> Tensor:
         pooled = []
@@ -166,9 +166,10 @@ def in_batches(function, x: Tensor, batch_size: int = 500) -> Tensor:
     return torch.cat([function(part) for part in x.split(batch_size)])
 
 
-def _set_whitening(network: nn.Module, pooled: Tensor) -> None:
-    """Set the buffers that turn numbers distributed as `pooled` (n, d) into white ones."""
-    pooled = pooled.double()
+def _set_whitening(network: nn.Module, x: Tensor, pool: Callable[[Tensor], Tensor]) -> None:
+    """Set the buffers that turn numbers distributed as ``pool(x)``, (n, d), into white ones."""
+    device = network.feature_mean.device
+    pooled = in_batches(lambda part: pool(part.to(device)).cpu(), x).double()
     if len(pooled) < 2:
         raise ValueError("whitening needs at least 2 pictures to measure how they vary")
     values, vectors = torch.linalg.eigh(pooled.T.cov())

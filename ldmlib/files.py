@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 PathLike = str | os.PathLike[str]
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+ANOTHER = "use an earlier one, or remove it to begin that training anew"
 
 
 @contextmanager
@@ -39,12 +40,10 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     Missing folders are made. A link is followed: the file it points to is replaced.
 
     Raises:
-        IsADirectoryError: `path` is a folder.
+        IsADirectoryError, NotADirectoryError, PermissionError: see `check_writable`.
         OSError: no space is left; the message says what was being saved and how much is free.
     """
-    target = Path(os.path.realpath(Path(path).expanduser()))
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot save to {target}: it is a folder; name a file in it")
+    target = check_writable(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.{target.name}")
     try:
@@ -58,6 +57,28 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: PathLike) -> Path:
+    """Find out before the work that `path` can be written after it; nothing is made or changed.
+
+    Returns:
+        The absolute path, links followed.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+        NotADirectoryError: a folder on the way to it is a file.
+        PermissionError: the folder may not be written.
+    """
+    target = Path(os.path.realpath(Path(path).expanduser()))
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot save to {target}: it is a folder; name a file in it")
+    nearest = next(parent for parent in target.parents if parent.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"cannot save to {target}: {nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise PermissionError(f"cannot save to {target}: {nearest} may not be written")
+    return target
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -226,14 +247,14 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
     path = _existing_file(path, "a checkpoint")
     if not zipfile.is_zipfile(path):
         size = f"{path.stat().st_size:,} bytes"
-        raise ValueError(f"{path} ({size}) is cut short or not a checkpoint: use an earlier one")
+        raise ValueError(f"{path} ({size}) is cut short or not a checkpoint: {ANOTHER}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = "holds more than tensors and plain values; not loaded, as that could run code"
         raise ValueError(f"{path} {refused}. {_first_line(error)}") from error
     except (RuntimeError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({_first_line(error)}): use an earlier one") from error
+        raise ValueError(f"{path} is damaged ({_first_line(error)}): {ANOTHER}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,10 @@
-"""The adversarial game: discriminator and losses, used by the GAN recap and the autoencoder."""
+"""The adversarial game: losses, whose turn it is, and what the game would do at its best.
+
+    generator      z (n, noise) -> x_hat, wants the discriminator to call x_hat real
+    discriminator  x or x_hat   -> logit, high for real; D(x) = sigmoid(logit)
+
+Used by the GAN recap, by `ldmlib.gan_model`, and by the autoencoder's patch-adversarial term.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldmlib.layers import group_norm
+from ldmlib.probability import GaussianMixture
 
 
+# --------------------------------------------------------------------------- losses
 def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "hinge") -> Tensor:
     """What the discriminator minimises, from its logits on real and fake pictures; a number.
 
@@ -29,15 +37,59 @@ def generator_loss(fake: Tensor, kind: str = "hinge") -> Tensor:
     """What the generator minimises, from the discriminator's logits on its pictures; a number.
 
     ``hinge``: minus the mean logit; ``non_saturating``: -log D(G(z)), whose gradient does not
-    vanish while the discriminator wins (1406.2661, section 3).
+    vanish while the discriminator wins; ``saturating``: log(1 - D(G(z))), whose gradient does
+    (1406.2661, section 3; for teaching).
     """
     if kind == "hinge":
         return -fake.mean()
     if kind == "non_saturating":
         return F.softplus(-fake).mean()
-    raise ValueError(f"kind is 'hinge' or 'non_saturating', not {kind!r}")
+    if kind == "saturating":
+        return -F.softplus(fake).mean()
+    raise ValueError(f"kind is 'saturating', 'hinge' or 'non_saturating', not {kind!r}")
 
 
+def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+    """mean |grad_x logit(x)|^2 at real pictures (n, ...): how steep the judge is (1801.04406).
+
+    A discriminator that is flat where the data are gives the generator no reason to run past them.
+    """
+    real = real.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    return (slope**2).flatten(1).sum(1).mean()
+
+
+# --------------------------------------------------------------------------- the truth
+def optimal_discriminator(p: GaussianMixture, q: GaussianMixture, x: Tensor) -> Tensor:
+    """D*(x) = p(x) / (p(x) + q(x)) for real p and generated q, at x (n, d): (n,) in [0, 1].
+
+    The best possible judge (1406.2661, proposition 1). Its logit is log p(x) - log q(x).
+    """
+    return (p.log_prob(x) - q.log_prob(x)).sigmoid()
+
+
+def covered_modes(
+    mixture: GaussianMixture, x: Tensor, radius: float = 4.0, share: float = 0.01
+) -> tuple[int, float]:
+    """How many modes of `mixture` are drawn by points x (n, d), and the share of good points.
+
+    A point is good within `radius` standard deviations of a mode's mean (Mahalanobis distance);
+    a mode is drawn if at least `share` of all points are good and nearest to it (as in 1606.03498
+    and 1611.02163, with a share in place of a count).
+    """
+    if x.ndim != 2 or x.shape[1] != mixture.dim or len(x) == 0:
+        raise ValueError(f"points must be (n, {mixture.dim}), n above 0, not {tuple(x.shape)}")
+    difference = (x[:, None].to(mixture.means) - mixture.means)[..., None]
+    whitened = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(mixture.covs), difference, upper=False
+    )
+    distance, nearest = whitened[..., 0].norm(dim=-1).min(1)
+    good = distance < radius
+    counts = nearest[good].bincount(minlength=len(mixture.means))
+    return int((counts >= share * len(x)).sum()), float(good.double().mean())
+
+
+# --------------------------------------------------------------------------- whose turn it is
 class PatchDiscriminator(nn.Module):
     """Judges overlapping patches, not the whole picture (arXiv 1611.07004, section 3.2.2).
 
@@ -61,15 +113,28 @@ class PatchDiscriminator(nn.Module):
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """``with frozen(d): ...``: gradients flow through d to its input, but not into its weights."""
+    """``with frozen(d): ...``: gradients flow through d to its input, and d stays as it is.
+
+    Weights take no gradient. Buffers (running means of BatchNorm, the vectors of spectral norm)
+    may change inside the block, in a copy that is thrown away.
+    """
     parameters = [p for p in network.parameters() if p.requires_grad]
+    buffers = [
+        (module, name, buffer)
+        for module in network.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     for parameter in parameters:
         parameter.requires_grad_(False)
+    for module, name, buffer in buffers:
+        setattr(module, name, buffer.clone())
     try:
         yield
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
 
 
 def discriminator_step(
@@ -78,17 +143,68 @@ def discriminator_step(
     real: Tensor,
     fake: Tensor,
     kind: str = "hinge",
+    r1: float = 0.0,
 ) -> float:
     """One update of the discriminator; the generator's weights and gradients stay untouched.
 
     Args:
         real, fake: pictures (n, C, H, W); `fake` is detached here.
+        r1: weight of half the `r1_penalty`; 0 for none.
 
     Returns:
-        the loss before the update.
+        the loss before the update, without the penalty.
     """
-    loss = discriminator_loss(discriminator(real), discriminator(fake.detach()), kind)
+    logits = discriminator(real).float(), discriminator(fake.detach()).float()
+    loss = discriminator_loss(*logits, kind)
+    penalty = r1 / 2 * r1_penalty(discriminator, real) if r1 else 0.0
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    (loss + penalty).backward()
     optimizer.step()
     return float(loss.detach())
+
+
+def generator_step(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    noise: Tensor,
+    kind: str = "hinge",
+) -> tuple[float, Tensor]:
+    """One update of the generator; the discriminator's weights, gradients, buffers stay untouched.
+
+    Args:
+        noise: (n, ...), fresh for every step.
+
+    Returns:
+        the loss before the update, and the pictures it was measured on, detached.
+    """
+    fake = generator(noise)
+    with frozen(discriminator):
+        loss = generator_loss(discriminator(fake).float(), kind)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+    optimizer.step()
+    return float(loss.detach()), fake.detach()
+
+
+def train_step(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+    real: Tensor,
+    noise: Tensor,
+    kind: str = "non_saturating",
+    r1: float = 0.0,
+) -> tuple[float, float]:
+    """One round of the game: the generator's turn, then the discriminator's, on the same fakes.
+
+    Args:
+        optimizers: the generator's and the discriminator's.
+        real, noise: (n, ...) each.
+
+    Returns:
+        both losses before the updates, generator first.
+    """
+    mine, his = optimizers
+    loss, fake = generator_step(generator, discriminator, mine, noise, kind)
+    return loss, discriminator_step(discriminator, his, real, fake, kind, r1)

@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 
 from ldmlib import images as im
 
+MOST_CLASSES = 100_000  # unnamed ones; larger labels are something else, such as identity numbers
+
 
 class ImageData(Dataset):
     """Square pictures in memory, with or without class labels.
@@ -40,6 +42,11 @@ class ImageData(Dataset):
             labels, len(classes) or None, len(images), what=f"labels of {name}"
         )
         known = 0 if self.labels is None else int(self.labels.max()) + 1
+        if not classes and known > MOST_CLASSES:
+            raise ValueError(
+                f"labels of {name}: expected class numbers 0, 1, 2, ..., got {known - 1}; "
+                "number the classes from 0 without gaps"
+            )
         self.classes = tuple(classes or map(str, range(known))) if known else ()
 
     def __len__(self) -> int:

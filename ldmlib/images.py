@@ -160,6 +160,17 @@ def _whole_numbers(labels: object, what: str) -> Tensor:
     return values.to(torch.int64)
 
 
+def check_size(size: int) -> int:
+    """Return `size` unchanged if a picture can have so many pixels a side.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if size < 1:
+        raise ValueError(f"resize: expected a size of 1 or more, got {size}")
+    return size
+
+
 def resize(x: Tensor, size: int) -> Tensor:
     """Resize float pictures (N, C, H, W) in [-1, 1] to (N, C, size, size): bicubic, antialiased.
 
@@ -169,8 +180,7 @@ def resize(x: Tensor, size: int) -> Tensor:
         TypeError, ValueError: `x` is not a float batch, or `size` is not positive.
     """
     _check_layout(x, None, None, "resize")
-    if size < 1:
-        raise ValueError(f"resize: expected a size of 1 or more, got {size}")
+    check_size(size)
     if tuple(x.shape[2:]) == (size, size):
         return x
     precise = x if x.dtype == torch.float64 else x.float()  # the CPU has no 16-bit version

@@ -2,81 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.autoencoder import Autoencoder
 from ldmlib.diffusion import Diffusion
 from ldmlib.features import in_batches
-from ldmlib.files import (
-    asset,
-    load_into,
-    load_json,
-    load_tensors,
-    save_json,
-    save_tensors,
-    sha256_of,
-)
-from ldmlib.images import check_labels
+from ldmlib.files import asset, load_into, load_json, load_tensors
+from ldmlib.latent_config import LatentDiffusionConfig
+from ldmlib.pretrained import WEIGHTS, save_pair
 from ldmlib.rng import per_sample_generators, seeded
-from ldmlib.sampling import (
-    SampleState,
-    clipped,
-    get_sampler,
-    initial_noise,
-    predictor,
-    time_grid,
-)
-from ldmlib.unet import UNet, UNetConfig
+from ldmlib.runtime import best_device
+from ldmlib.samplers import Predict, Sampler, SampleState, get_sampler
+from ldmlib.sampling import clipped, initial_noise, predictor
+from ldmlib.spacing import spaced_times
+from ldmlib.unet import UNet
 
-BUNDLED = ("mnist",)
-WEIGHTS = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class LatentDiffusionConfig:
-    """Everything that rebuilds a `LatentDiffusion` apart from its weights.
-
-    Args:
-        size: height and width of the pictures.
-        classes: names of the classes, empty for an unconditional model.
-        class_weights: share of each class in the training data, for `sample(labels=None)`.
-        sampler, steps: what `sample` uses when not told otherwise.
-        facts: anything worth keeping (seed, seconds, scores).
-    """
-
-    autoencoder: AutoencoderConfig
-    unet: UNetConfig
-    diffusion: Diffusion = field(default_factory=Diffusion)
-    size: int = 32
-    classes: tuple[str, ...] = ()
-    class_weights: tuple[float, ...] = ()
-    sampler: str = "heun"
-    steps: int = 5
-    facts: dict = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> LatentDiffusionConfig:
-        """The inverse of `dataclasses.asdict`, for what was read from ``config.json``."""
-        parts = {
-            "autoencoder": AutoencoderConfig(**values["autoencoder"]),
-            "unet": UNetConfig(**values["unet"]),
-            "diffusion": Diffusion(**values["diffusion"]),
-            "classes": tuple(values["classes"]),
-            "class_weights": tuple(values["class_weights"]),
-        }
-        return cls(**{**values, **parts})
+BUNDLED = ("mnist", "mnist_pixels", "emoji")
 
 
 class LatentDiffusion(nn.Module):
     """Pictures from noise: a denoiser in the latent space of an autoencoder (2112.10752).
 
     Latents are scaled channel by channel to mean 0 and variance 1 on the training set before the
-    denoiser sees them; `encode` and `decode` do and undo it.
+    denoiser sees them; `encode` and `decode` do and undo it. The model may be on a GPU: what
+    `encode`, `decode` and `denoise` are given is taken there, and the result comes back.
 
     Attributes:
         precision: of sampling. ``float32``, or ``bfloat16``, which is about twice as fast where the
@@ -114,15 +69,24 @@ class LatentDiffusion(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Scaled latents (n, c, h, w) of pictures (n, C, H, W) in [-1, 1]: posterior means."""
-        z = in_batches(lambda part: self.autoencoder.encode(part.to(self.device)).mode(), x)
-        return (z - self.latent_mean) / self.latent_std
+
+        def scaled(part: Tensor) -> Tensor:
+            z = self.autoencoder.encode(part.to(self.device)).mode()
+            return ((z - self.latent_mean) / self.latent_std).to(part.device)
+
+        return in_batches(scaled, x)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Pictures (n, C, H, W) in [-1, 1] of scaled latents (n, c, h, w)."""
-        z = z.to(self.device) * self.latent_std + self.latent_mean
+        self.autoencoder.check_latents(z)
+
+        def pictures(part: Tensor) -> Tensor:
+            unscaled = part.to(self.device) * self.latent_std + self.latent_mean
+            return self.autoencoder.decode(unscaled).clamp(-1, 1).to(part.device)
+
         with self._autocast():
-            return in_batches(self.autoencoder.decode, z).clamp(-1, 1)
+            return in_batches(pictures, z)
 
     @torch.no_grad()
     def fit_latent_scale(self, x: Tensor) -> Tensor:
@@ -135,7 +99,7 @@ class LatentDiffusion(nn.Module):
         if self.config.autoencoder.factor > 1:
             self.latent_mean.copy_(z.mean((0, 2, 3), keepdim=True))
             self.latent_std.copy_(z.std((0, 2, 3), keepdim=True).clamp(min=1e-6))
-        return (z - self.latent_mean) / self.latent_std
+        return (z - self.latent_mean.to(z)) / self.latent_std.to(z)
 
     # ----- sampling
     def sample(
@@ -143,10 +107,12 @@ class LatentDiffusion(nn.Module):
         n: int,
         labels: Tensor | list[int] | int | None = None,
         steps: int | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         seed: int = 0,
         *,
-        sampler: str | None = None,
+        prompt: str | list[str] | None = None,
+        sampler: str | Sampler | None = None,
+        spacing: str = "trailing",
         batch_size: int = 250,
         start: int = 0,
     ) -> Tensor:
@@ -155,22 +121,27 @@ class LatentDiffusion(nn.Module):
         Args:
             labels: a class for all or one for each; None draws them as often as in training
                 (`draw_labels`); -1 leaves the class open.
+            prompt: for a model that is asked in words, one for all or one for each; None draws
+                anything.
             steps: steps of the sampler; more is slower and not always better.
-            guidance: 1 samples p(x | label); above 1 is more typical and less varied.
+            guidance: 1 samples p(x | label); above 1 is more typical and less varied, and takes
+                two evaluations a time. A number acts at all times; None is the model's own
+                guidance, which may act between two times only (`guidance_interval`).
+            sampler, spacing: names in `ldmlib.samplers` (or a function) and `ldmlib.spacing`.
             seed: picture i depends on the seed, its label and i, not on n or `batch_size`.
             start: number of the first picture, to draw a run in several calls.
 
         Raises:
-            ValueError: n < 1, labels outside the classes, unknown sampler.
+            ValueError: n < 1, no steps, labels outside the classes, a prompt that cannot be read,
+                unknown sampler or spacing, guidance of a model without labels.
         """
-        labels = self._labels(n, labels, seed, start)
+        cond = self.condition(n, labels, prompt, seed, start)
         pictures = []
         for first in range(0, n, batch_size):
-            part = None if labels is None else labels[first : first + batch_size]
+            part = None if cond is None else cond[first : first + batch_size]
             count = min(batch_size, n - first)
-            *_, last = self.film(
-                count, part, steps, guidance, seed, sampler=sampler, start=start + first
-            )
+            how = {"sampler": sampler, "spacing": spacing, "start": start + first}
+            *_, last = self._film(count, part, steps, guidance, seed, **how)
             pictures.append(self.decode(last.x).cpu())
         return torch.cat(pictures)
 
@@ -189,25 +160,31 @@ class LatentDiffusion(nn.Module):
         n: int,
         labels: Tensor | list[int] | int | None = None,
         steps: int | None = None,
-        guidance: float = 1.0,
+        guidance: float | None = None,
         seed: int = 0,
         *,
-        sampler: str | None = None,
+        prompt: str | list[str] | None = None,
+        sampler: str | Sampler | None = None,
+        spacing: str = "trailing",
         start: int = 0,
     ) -> Iterator[SampleState]:
         """The states of `sample`, step by step, in the space of scaled latents."""
+        cond = self.condition(n, labels, prompt, seed, start)
+        how = {"sampler": sampler, "spacing": spacing, "start": start}
+        return self._film(n, cond, steps, guidance, seed, **how)
+
+    @torch.no_grad()
+    def _film(
+        self, n: int, cond: Tensor | None, steps, guidance, seed: int, sampler, spacing, start: int
+    ) -> Iterator[SampleState]:
         run = get_sampler(sampler or self.config.sampler)
-        times = time_grid(self.config.steps if steps is None else steps)
-        labels = self._labels(n, labels, seed, start)
-        labels = None if labels is None else labels.to(self.device)
-        generator = per_sample_generators(seed, n, start)
         schedule = self.diffusion.curves
-        noise = initial_noise(
-            torch.empty(n, *self.latent_shape, device=self.device), schedule, generator
-        )
-        predict = predictor(self.diffusion, self.denoise, labels, guidance)
-        if self.config.autoencoder.factor == 1:
-            predict = clipped(predict, schedule)
+        times = spaced_times(spacing, self.config.steps if steps is None else steps, schedule)
+        cond = None if cond is None else cond.to(self.device)
+        generator = per_sample_generators(seed, n, start)
+        like = torch.empty(n, *self.latent_shape, device=self.device)
+        noise = initial_noise(like, schedule, generator)
+        predict = self.predictor(cond, guidance)
         was_training = self.training
         self.eval()
         try:
@@ -215,43 +192,70 @@ class LatentDiffusion(nn.Module):
         finally:
             self.train(was_training)
 
+    def predictor(
+        self, cond: Tensor | None = None, guidance: float | None = None, denoise=None
+    ) -> Predict:
+        """``predict(x, t)`` for the samplers, with labels (n,) or tokens (n, L), see `condition`.
+
+        On pixels x0_hat is kept inside [-1, 1]; latents have no bounds. `denoise` is asked in place
+        of the model's own, see `conditioning.beside`.
+        """
+        interval = (0.0, 1.0)
+        if guidance is None:
+            guidance = 1.0 if cond is None else self.config.guidance
+            interval = self.config.guidance_interval
+        if not math.isfinite(guidance):
+            raise ValueError(f"guidance is a number, 1 for none, not {guidance}")
+        predict = predictor(self.diffusion, denoise or self.denoise, cond, guidance, interval)
+        on_pixels = self.config.autoencoder.factor == 1
+        return clipped(predict, self.diffusion.curves) if on_pixels else predict
+
     def denoise(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The denoiser's output, float32, without gradients."""
+        cond = None if cond is None else cond.to(self.device)
         with torch.no_grad(), self._autocast():
-            return self.denoiser(x, t, cond).float()
+            output = self.denoiser(x.to(self.device), t.to(self.device), cond)
+        return output.float().to(x.device)
 
     def _autocast(self) -> torch.autocast:
         half = self.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
-    def _labels(self, n: int, labels, seed: int, start: int) -> Tensor | None:
+    def condition(
+        self, n: int, labels=None, prompt: str | list[str] | None = None, seed: int = 0, start=0
+    ) -> Tensor | None:
+        """What n pictures are asked with: labels (n,), tokens (n, L), or None. See `sample`.
+
+        Raises:
+            ValueError: n < 1, labels or prompts that the model does not know, or not n of them.
+        """
         if n < 1:
             raise ValueError(f"n is the number of pictures, 1 or more, not {n}")
+        if prompt is not None:
+            prompts = [prompt] * n if isinstance(prompt, str) else list(prompt)
+            if len(prompts) != n:
+                raise ValueError(
+                    f"{len(prompts)} prompts for {n} pictures: one for all or for each"
+                )
+            return self.config.tokens(prompts)
         if labels is None:
             return self.draw_labels(n, seed, start)
-        if not self.config.classes:
-            raise ValueError("this model was trained without labels: leave labels out")
-        labels = torch.as_tensor(labels)
-        known = check_labels(torch.where(labels == -1, 0, labels), len(self.config.classes), n)
-        return torch.where(labels == -1, -1, known)
+        return self.config.labels(labels, n)
 
     # ----- files
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
-        """Write ``model.safetensors``, then ``config.json`` with its hash, each atomically.
+        """Write ``model.safetensors`` and ``config.json`` with its hash: both or none.
 
         With `half`, weights are rounded to float16: half the size, and three digits are plenty
         for drawing. They are float32 again when loaded.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {k: v.half() if half else v for k, v in self.state_dict().items()}
-        save_tensors(folder / WEIGHTS, tensors)
-        config = {**asdict(self.config), "sha256": sha256_of(folder / WEIGHTS)}
-        save_json(folder / "config.json", config)
+        save_pair(folder, self.state_dict(), asdict(self.config), half)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, device: str | torch.device = "cpu"):
+    def from_pretrained(cls, source: str | Path, device: str | torch.device | None = None):
         """A bundled model by name (``"mnist"``) or one from a folder; evaluation mode.
+
+        It goes to `device`, or to a GPU if there is one (`runtime.best_device`).
 
         Raises:
             FileNotFoundError: no such name or folder (the message lists the bundled names).
@@ -272,4 +276,19 @@ class LatentDiffusion(nn.Module):
                 f"{folder / 'config.json'} does not describe a LatentDiffusion: {error}"
             ) from error
         load_into(model, load_tensors(folder / WEIGHTS, sha256=digest), "latent diffusion model")
-        return model.to(device).eval()
+        return model.to(device or best_device()).eval()
+
+    def to_diffusers(self, folder: str | Path) -> None:
+        """Write a folder that diffusers loads, see `ldmlib.interchange` for what is where."""
+        from ldmlib.interchange import write_folder
+
+        write_folder(folder, self.config, self.state_dict())
+
+    @classmethod
+    def from_diffusers(cls, folder: str | Path, device: str | torch.device | None = None):
+        """The model of such a folder, or of one from elsewhere if it has our layers."""
+        from ldmlib.interchange import read_folder
+
+        config, state = read_folder(folder)
+        load_into(model := cls(config), state, "diffusers folder")
+        return model.to(device or best_device()).eval()

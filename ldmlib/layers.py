@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with as many groups, up to 32, as leave at least 4 channels in each."""
-    groups = math.gcd(channels, 32)
-    while groups > 1 and channels // groups < 4:
-        groups //= 2
+def group_norm(channels: int, groups: int = 0) -> nn.GroupNorm:
+    """GroupNorm with so many groups; 0: as many, up to 32, as leave 4 channels or more in each."""
+    if not groups:
+        groups = math.gcd(channels, 32)
+        while groups > 1 and channels // groups < 4:
+            groups //= 2
     return nn.GroupNorm(groups, channels)
 
 
@@ -30,11 +31,13 @@ class ResBlock(nn.Module):
     (arXiv 2105.05233, section 3.1); with 0 the block takes the picture alone.
     """
 
-    def __init__(self, c_in: int, c_out: int, embedding: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, embedding: int = 0, dropout: float = 0.0, groups: int = 0
+    ) -> None:
         super().__init__()
-        self.norm1, self.conv1 = group_norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm1, self.conv1 = group_norm(c_in, groups), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.condition = nn.Linear(embedding, 2 * c_out) if embedding else None
-        self.norm2, self.dropout = group_norm(c_out), nn.Dropout(dropout)
+        self.norm2, self.dropout = group_norm(c_out, groups), nn.Dropout(dropout)
         self.conv2 = zero_init(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
@@ -49,9 +52,9 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention between all positions of the feature map (arXiv 1706.03762)."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, groups: int = 0) -> None:
         super().__init__()
-        self.heads, self.norm = heads, group_norm(channels)
+        self.heads, self.norm = heads, group_norm(channels, groups)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
@@ -76,6 +79,19 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(x), 2)
+
+
+class PlainUpsample(nn.Sequential):
+    """Double height and width the usual way: repeat every pixel, then smooth with a convolution.
+
+    Four times the work of `Upsample`, but every other library has it.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ldmlib.files import load_checkpoint, load_into, save_checkpoint
+from ldmlib.files import ANOTHER, load_checkpoint, load_into, save_checkpoint
 from ldmlib.rng import Shard, seeded
 from ldmlib.runtime import Runtime
 from ldmlib.train_config import TrainConfig, TrainState, ema_decay, learning_rate
@@ -45,14 +45,15 @@ class Loop:
 
     def __init__(self, model, objective, config: TrainConfig, runtime: Runtime) -> None:
         self.config, self.runtime, self.objective = config, runtime, objective
+        self.home = next(model.parameters()).device
         model.to(runtime.device).train()
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=config.betas
         )
         self.averaged = make_ema(model, config.ema) if config.ema else None
         ema = self.averaged.module if self.averaged else model
         precision = "float32" if config.precision == "auto" else config.precision
-        self.state = TrainState(model, ema, precision=precision)
+        self.state = TrainState(model, ema, precision=precision, device=runtime.device)
         self.wrapped = runtime.prepare(model)
         if hasattr(objective, "prepare"):
             objective.prepare(runtime)
@@ -148,6 +149,11 @@ class Loop:
 
         return run
 
+    def bring_home(self) -> None:
+        """Return model and average to where the model came from: a training leaves no trace."""
+        for network in (self.state.model, self.state.ema):
+            network.to(self.home)
+
     # ----- checkpoints
     def save(self, path: Path) -> None:
         """Write everything needed to go on, in one atomic file (main process only)."""
@@ -167,11 +173,13 @@ class Loop:
     def load(self, path: Path) -> None:
         """Take everything back from `path`; the configuration must be the same."""
         saved = load_checkpoint(path)
-        now = asdict(self.config)
+        if not isinstance(saved, dict) or "config" not in saved:
+            raise ValueError(f"{path} is no checkpoint of a training run: {ANOTHER}")
+        now, then = asdict(self.config), {**asdict(TrainConfig()), **saved["config"]}
         other = [
-            f"{k}: {saved['config'].get(k)} there, {v} here"
+            f"{k}: {then[k]} there, {v} here"
             for k, v in now.items()
-            if saved["config"].get(k) != v and not k.endswith("_every")
+            if then[k] != v and not k.endswith("_every")
         ]
         if other:
             raise ValueError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ldmlib.images import check_labels
 from ldmlib.rng import seeded
 
 
@@ -45,6 +46,15 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.mean(0), features.T.cov().reshape(d, d)  # cov drops the axes for d = 1
 
 
+def check_enough(n: int, m: int, features: int) -> None:
+    """Raise `ValueError` if sets of n and m samples are too small for FID on so many features."""
+    if min(n, m) <= features:
+        raise ValueError(
+            f"FID on {features} features needs more than {features} samples in both sets, got "
+            f"{n} and {m}; draw more, or use kid, which is unbiased at any n"
+        )
+
+
 def fid(a: Tensor, b: Tensor) -> float:
     """Frechet distance of the Gaussians fitted to two sets of features (arXiv 1706.08500).
 
@@ -54,12 +64,7 @@ def fid(a: Tensor, b: Tensor) -> float:
         ValueError: fewer samples than features: the covariance would be singular.
     """
     a, b = _check_features(a, b)
-    smallest = min(len(a), len(b))
-    if smallest <= a.shape[1]:
-        raise ValueError(
-            f"FID on {a.shape[1]} features needs more than {a.shape[1]} samples in both sets, got "
-            f"{len(a)} and {len(b)}; draw more, or use kid, which is unbiased at any n"
-        )
+    check_enough(len(a), len(b), a.shape[1])
     return gaussian_frechet(*moments(a), *moments(b))
 
 
@@ -127,8 +132,13 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> float:
 
 
 def label_agreement(probabilities: Tensor, labels: Tensor) -> float:
-    """Share of pictures in which the classifier sees the label that was asked for."""
-    return float((probabilities.argmax(1) == labels.cpu()).double().mean())
+    """Share of pictures in which the classifier sees the label that was asked for.
+
+    Raises:
+        TypeError, ValueError: labels are not one whole number a picture, each a known class.
+    """
+    labels = check_labels(labels.cpu(), probabilities.shape[1], len(probabilities))
+    return float((probabilities.argmax(1) == labels).double().mean())
 
 
 # --------------------------------------------------------------------------- manifolds

@@ -39,7 +39,7 @@ def from_folder(path: PathLike, size: int | None = None, limit: int | None = Non
     """
     folder = Path(path).expanduser()
     files = _thin_out(_picture_files(folder), limit)
-    side = size or _fitting_size(files, folder)
+    side = _fitting_size(files, folder) if size is None else im.check_size(size)
     images, kept = _read_all(files, side)
     if len(kept) < 2:
         raise ValueError(

@@ -2,12 +2,21 @@
 
 A Gaussian mixture stays a Gaussian mixture when noise is added, so its density, its score and the
 best possible denoiser are formulas. Tests and notebooks hold learned models against them.
+
+    mixture = ring(8)
+    x = mixture.sample(1000, seeded(0))
+    mixture.log_prob(x), mixture.score(x), mixture.responsibilities(x)
+    mixture.noised(0.8, 0.6).score(x), mixture.denoise(x, 0.8, 0.6)
+
+A distribution here is anything with ``sample(n, generator)`` and ``log_prob(x)``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,11 +32,11 @@ class GaussianMixture:
     Args:
         means: (k, d).
         covs: (k, d, d), symmetric and positive definite.
-        weights: (k,), positive, summing to 1.
+        weights: (k,), not negative, summing to 1.
 
     Raises:
-        ValueError: shapes that do not fit, weights that do not sum to 1, or a covariance that is
-            not positive definite.
+        ValueError: shapes or dtypes that do not fit, means that are not finite, weights that are
+            negative or do not sum to 1, or a covariance that is not positive definite.
     """
 
     means: Tensor
@@ -35,35 +44,56 @@ class GaussianMixture:
     weights: Tensor
 
     def __post_init__(self) -> None:
-        if self.means.ndim != 2:
-            raise ValueError(f"means must be (k, d), not {tuple(self.means.shape)}")
+        if self.means.ndim != 2 or self.means.numel() == 0:
+            raise ValueError(f"means must be (k, d), none of it 0, not {tuple(self.means.shape)}")
         k, d = self.means.shape
         if self.covs.shape != (k, d, d) or self.weights.shape != (k,):
             raise ValueError(
                 f"{k} means in {d} dimensions need covs ({k}, {d}, {d}) and weights ({k},), not "
                 f"{tuple(self.covs.shape)} and {tuple(self.weights.shape)}"
             )
-        total = float(self.weights.sum())
-        if not (abs(total - 1) < 1e-5 and bool((self.weights >= 0).all())):
-            raise ValueError(f"weights must be positive and sum to 1; they sum to {total:.6g}")
-        if int(torch.linalg.cholesky_ex(self.covs).info.abs().max()) or not torch.allclose(
-            self.covs, self.covs.mT
-        ):
+        dtypes = {self.means.dtype, self.covs.dtype, self.weights.dtype}
+        if len(dtypes) > 1 or not self.means.is_floating_point():
+            raise ValueError(f"all must be of one floating dtype, not {sorted(map(str, dtypes))}")
+        if not bool(self.means.isfinite().all()):
+            raise ValueError("means must be finite numbers, but one is infinite or not a number")
+        least, total = float(self.weights.min()), float(self.weights.sum())
+        if not (abs(total - 1) < 1e-5 and least >= 0):
+            found = f"the sum is {total:.6g}, the least {least:.6g}"
+            raise ValueError(f"weights must sum to 1, and none may be negative; {found}")
+        failed = torch.linalg.cholesky_ex(self.covs).info != 0
+        symmetric = torch.isclose(self.covs, self.covs.mT).flatten(1).all(1)
+        if bool((failed | ~symmetric).any()):
             raise ValueError(
-                "every covariance must be symmetric and positive definite (all eigenvalues above 0)"
+                "every covariance must be symmetric and positive definite (eigenvalues above 0); "
+                f"number {int((failed | ~symmetric).nonzero()[0])} is not"
             )
 
     @classmethod
-    def isotropic(cls, means: Tensor, std: float, weights: Tensor | None = None):
+    def gaussian(cls, mean: Tensor, cov: Tensor) -> GaussianMixture:
+        """One Gaussian of mean (d,) and covariance (d, d)."""
+        return cls(mean[None], cov[None], mean.new_ones(1))
+
+    @classmethod
+    def isotropic(cls, means: Tensor, std: float, weights: Tensor | None = None) -> GaussianMixture:
         """Round components of equal spread `std` around `means` (k, d)."""
-        k, d = means.shape
+        if not std > 0:
+            raise ValueError(f"std must be above 0, not {std}")
+        k, d = len(means), means.shape[-1]
         covs = std**2 * torch.eye(d, dtype=means.dtype).repeat(k, 1, 1)
-        return cls(means, covs, means.new_full((k,), 1 / k) if weights is None else weights)
+        return cls(means, covs, means.new_full((k,), 1 / max(k, 1)) if weights is None else weights)
 
     @property
     def dim(self) -> int:
         """Number of dimensions d."""
         return self.means.shape[1]
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (d,) and covariance (d, d): spread within the components, and between them."""
+        mean = self.weights @ self.means
+        off = self.means - mean
+        between = off[:, :, None] * off[:, None]
+        return mean, (self.weights[:, None, None] * (self.covs + between)).sum(0)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n draws, (n, d)."""
@@ -75,32 +105,29 @@ class GaussianMixture:
         """log(w_k N(x; mean_k, cov_k)) for x (n, d): (n, k)."""
         self._check(x)
         cholesky = torch.linalg.cholesky(self.covs)  # (k, d, d)
-        difference = (x[:, None] - self.means)[..., None]  # (n, k, d, 1)
-        whitened = torch.linalg.solve_triangular(cholesky, difference, upper=False)[..., 0]
+        difference = (x[:, None] - self.means).permute(1, 2, 0)  # (k, d, n)
+        whitened = torch.linalg.solve_triangular(cholesky, difference, upper=False)
         log_det = 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = self.dim * math.log(2 * math.pi)
-        return self.weights.log() - 0.5 * ((whitened**2).sum(-1) + log_det + constant)
+        return self.weights.log() - 0.5 * ((whitened**2).sum(1).T + log_det + constant)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats for x (n, d): (n,)."""
         return self.component_log_prob(x).logsumexp(1)
 
     def responsibilities(self, x: Tensor) -> Tensor:
-        """p(component | x), (n, k): Bayes' rule."""
+        """p(component | x), (n, k): Bayes' rule, the posterior over the components."""
         return self.component_log_prob(x).softmax(1)
 
     def score(self, x: Tensor) -> Tensor:
         """grad_x log p(x), (n, d): responsibilities times each Gaussian's pull to its mean."""
         self._check(x)
-        pull = torch.linalg.solve(self.covs, (self.means - x[:, None])[..., None])[..., 0]
-        return (self.responsibilities(x)[..., None] * pull).sum(1)
+        return (self.responsibilities(x)[..., None] * self._pull(x)).sum(1)
 
     def noised(self, alpha: float, sigma: float) -> GaussianMixture:
         """The distribution of x_t = alpha x_0 + sigma eps: again a mixture."""
-        eye = torch.eye(self.dim, dtype=self.means.dtype)
-        return GaussianMixture(
-            alpha * self.means, alpha**2 * self.covs + sigma**2 * eye, self.weights
-        )
+        covs = alpha**2 * self.covs + sigma**2 * torch.eye(self.dim).to(self.means)
+        return GaussianMixture(alpha * self.means, covs, self.weights)
 
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Tensor:
         """E[x_0 | x_t], (n, d): the best denoiser (Tweedie's formula, arXiv 2011.13456).
@@ -109,9 +136,14 @@ class GaussianMixture:
         """
         self._check(x_t)
         noised = self.noised(alpha, sigma)
-        pull = torch.linalg.solve(noised.covs, (x_t[:, None] - noised.means)[..., None])
-        means = self.means + alpha * (self.covs @ pull)[..., 0]  # (n, k, d)
+        shift = torch.einsum("kij,nkj->nki", self.covs, noised._pull(x_t))
+        means = self.means - alpha * shift  # (n, k, d)
         return (noised.responsibilities(x_t)[..., None] * means).sum(1)
+
+    def _pull(self, x: Tensor) -> Tensor:
+        """cov_k^-1 (mean_k - x), (n, k, d): the score of each component alone."""
+        difference = (self.means - x[:, None]).permute(1, 2, 0)  # (k, d, n)
+        return torch.linalg.solve(self.covs, difference).permute(2, 0, 1)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.dim:
@@ -150,6 +182,8 @@ class IdealDenoiser:
     schedule: Schedule
 
     def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        if x_t.shape[1:] != self.data.shape[1:] or len(self.data) == 0:
+            raise ValueError(f"data {tuple(self.data.shape)} cannot denoise {tuple(x_t.shape)}")
         alpha, sigma = self.schedule.alpha_sigma(t.double())
         alpha, sigma = per_image(alpha, x_t), per_image(sigma, x_t).clamp(min=1e-6)
         points = self.data.flatten(1).to(x_t)
@@ -160,23 +194,99 @@ class IdealDenoiser:
         return (weights @ points).reshape(x_t.shape)
 
 
-def langevin(score, x: Tensor, step: float, steps: int, generator: Generator = None) -> Tensor:
-    """Walk uphill on log p with noise: x + step * score(x) + sqrt(2 step) * noise, repeated."""
+# --------------------------------------------------------------------------- averages and KL
+class Distribution(Protocol):
+    """What `kl_monte_carlo` asks of its two arguments."""
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor: ...
+
+    def log_prob(self, x: Tensor) -> Tensor: ...
+
+
+class Estimate(NamedTuple):
+    """A Monte Carlo average and its standard error."""
+
+    value: Tensor
+    error: Tensor
+
+
+def monte_carlo(values: Tensor) -> Estimate:
+    """Mean of independent values (n, ...) over n, and its standard error, std / sqrt(n).
+
+    Raises:
+        ValueError: fewer than 2 values.
+    """
+    if len(values) < 2:
+        raise ValueError(f"a standard error needs at least 2 values, not {len(values)}")
+    return Estimate(values.mean(0), values.std(0) / len(values) ** 0.5)
+
+
+def kl_gaussians(q: GaussianMixture, p: GaussianMixture) -> Tensor:
+    """KL(q || p) of two single Gaussians with any covariances, in nats, a scalar.
+
+    (tr(P^-1 Q) + (m_p - m_q)^T P^-1 (m_p - m_q) - d + log det P - log det Q) / 2
+
+    Raises:
+        ValueError: different dimensions, or a mixture of several: for those there is no formula.
+    """
+    for name, one in (("q", q), ("p", p)):
+        if len(one.weights) != 1:
+            raise ValueError(
+                f"{name} has {len(one.weights)} components; the formula is for one Gaussian each: "
+                "use kl_monte_carlo"
+            )
+    if q.dim != p.dim:
+        raise ValueError(f"q lives in {q.dim} dimensions, p in {p.dim}")
+    factor_q, factor_p = torch.linalg.cholesky(q.covs[0]), torch.linalg.cholesky(p.covs[0])
+    off = (p.means - q.means).T  # (d, 1)
+    both = torch.linalg.solve_triangular(factor_p, torch.cat([factor_q, off], 1), upper=False)
+    log_det = factor_p.diagonal().log().sum() - factor_q.diagonal().log().sum()
+    return ((both**2).sum() - q.dim) / 2 + log_det
+
+
+def kl_monte_carlo(
+    q: Distribution, p: Distribution, n: int = 10_000, generator: torch.Generator | None = None
+) -> Estimate:
+    """KL(q || p) = E_q[log q(x) - log p(x)] in nats, from n draws of q, with its standard error."""
+    x = q.sample(n, generator)
+    return monte_carlo(q.log_prob(x) - p.log_prob(x))
+
+
+# --------------------------------------------------------------------------- walking on the score
+def langevin(
+    score: Callable[[Tensor], Tensor],
+    x: Tensor,
+    step: float,
+    steps: int,
+    generator: Generator = None,
+) -> Tensor:
+    """Walk uphill on log p with noise: x + step * score(x) + sqrt(2 step) * noise, repeated.
+
+    Its law approaches p where `step` is small beside the narrowest variance of p, and only after
+    steps enough to cross between separate modes (arXiv 1907.05600).
+    """
+    if not step > 0:
+        raise ValueError(f"step must be above 0, not {step}")
     for _ in range(steps):
-        x = x + step * score(x) + math.sqrt(2 * step) * randn_like(x, generator)
+        slope = score(x)
+        if slope.shape != x.shape:
+            raise ValueError(f"score gave {tuple(slope.shape)} for points {tuple(x.shape)}")
+        x = x + step * slope + math.sqrt(2 * step) * randn_like(x, generator)
     return x
 
 
 # --------------------------------------------------------------------------- ready mixtures
 def ring(modes: int = 8, radius: float = 1.0, std: float = 0.05) -> GaussianMixture:
     """Equal round modes on a circle, in 2-D."""
-    angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
+    angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / max(modes, 1))
     means = radius * torch.stack([angle.cos(), angle.sin()], 1)
     return GaussianMixture.isotropic(means, std)
 
 
 def moons(modes: int = 16, std: float = 0.08) -> GaussianMixture:
-    """Two half circles that reach into one another, in 2-D, as chains of round modes."""
+    """Two half circles that reach into one another, in 2-D; `modes`, an even number, in a row."""
+    if modes % 2:
+        raise ValueError(f"modes are split between two moons: an even number, not {modes}")
     angle = torch.linspace(0, math.pi, modes // 2, dtype=torch.float64)
     upper = torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], 1)
     return GaussianMixture.isotropic(torch.cat([upper, -upper]), std)

@@ -7,22 +7,20 @@ more steps, and ``ldm train`` calls them with settings chosen from the reader's 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldmlib.autoencoder import (
-    Autoencoder,
-    AutoencoderConfig,
-    AutoencoderLoss,
-    AutoencoderLossConfig,
-)
+from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.autoencoder_loss import AutoencoderLoss, AutoencoderLossConfig
 from ldmlib.data import ImageData
 from ldmlib.diffusion import Diffusion
 from ldmlib.evaluation import FEWEST_HELD_OUT, Evaluator, evaluator_of
 from ldmlib.features import Classifier, ClassifierConfig
+from ldmlib.files import check_writable
 from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
 from ldmlib.rng import Generator, rand
 from ldmlib.runtime import Runtime
@@ -31,25 +29,29 @@ from ldmlib.unet import UNetConfig
 
 
 # --------------------------------------------------------------------------- classifier
-def random_shift(x: Tensor, generator: Generator, pixels: int = 2) -> Tensor:
+def random_shift(
+    x: Tensor, generator: Generator, pixels: int = 2, background: float = -1.0
+) -> Tensor:
     """Move each picture (n, C, H, W) by up to `pixels` in both directions, zoom it by up to 10 %,
-    and turn it by up to 10 degrees; background -1 moves in."""
+    and turn it by up to 10 degrees; the background, -1 or 1, moves in."""
     u = torch.stack([rand(len(x), generator) for _ in range(4)], 1).to(x) * 2 - 1
     angle, zoom = u[:, 0] * 0.17, 1 + 0.1 * u[:, 1]
     move = u[:, 2:] * 2 * pixels / x.shape[-1]
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     theta = torch.stack([cos, -sin, move[:, 0], sin, cos, move[:, 1]], 1).view(-1, 2, 3)
     field = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x + 1, field, align_corners=False) - 1
+    return F.grid_sample(x - background, field, align_corners=False) + background
 
 
-def classifier_objective(model, x: Tensor, y: Tensor, generator: Generator, step: int) -> Tensor:
+def classifier_objective(
+    model, x: Tensor, y: Tensor, generator: Generator, step: int, background: float = -1.0
+) -> Tensor:
     """Cross-entropy on shifted pictures.
 
     Labels are not smoothed: that would pull the features of a class into one point
     (arXiv 1906.02629), and features that forget how a digit is written make a blind score.
     """
-    return F.cross_entropy(model(random_shift(x, generator)), y)
+    return F.cross_entropy(model(random_shift(x, generator, background=background)), y)
 
 
 def train_classifier(
@@ -57,13 +59,15 @@ def train_classifier(
     config: ClassifierConfig = ClassifierConfig(),  # noqa: B008
     steps: int = 3000,
     seed: int = 0,
+    background: float = -1.0,
     **options: object,
 ) -> TrainState:
-    """Train a `Classifier` on labelled pictures; options go to `training.fit`."""
+    """Train a `Classifier` on labelled pictures on black (-1) or white (1); options go to `fit`."""
     torch.manual_seed(seed)
     x, y = data.as_tensors()
     training = TrainConfig(steps=steps, lr=3e-3, weight_decay=0.01, ema=0.0, seed=seed)
-    state = train(Classifier(config), classifier_objective, (x, y), training, **options)
+    objective = partial(classifier_objective, background=background)
+    state = train(Classifier(config), objective, (x, y), training, **options)
     state.model.eval().fit_whitening(x)
     return state
 
@@ -80,11 +84,14 @@ class Recipe:
     diffusion: Diffusion = field(default_factory=Diffusion)
     training: TrainConfig = field(default_factory=TrainConfig)
     label_dropout: float = 0.1
+    guidance: float = 1.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class DenoisingObjective:
-    """The second stage's loss; labels are dropped now and then, so that guidance has a null class.
+    """The second stage's loss; labels (n,) or tokens (n, L) are dropped now and then, so that
+    guidance has a null class, or an empty prompt.
 
     An objective for `training.fit`.
     """
@@ -95,7 +102,7 @@ class DenoisingObjective:
     def __call__(self, model, z: Tensor, y: Tensor | None, generator: Generator, step: int):
         if y is not None:
             dropped = (rand(len(z), generator) < self.label_dropout).to(y.device)
-            y = torch.where(dropped, -1, y)
+            y = torch.where(dropped.view(-1, *[1] * (y.ndim - 1)), -1, y)
         return self.diffusion.loss(model, z, y, generator=generator).mean()
 
 
@@ -112,7 +119,9 @@ def train_autoencoder(
 def assemble(data: ImageData, autoencoder: nn.Module, recipe: Recipe) -> LatentDiffusion:
     """A `LatentDiffusion` with a trained autoencoder and a denoiser that knows nothing yet."""
     torch.manual_seed(recipe.training.seed)
-    counts = torch.bincount(data.labels).double() if data.labels is not None else torch.ones(0)
+    counts = torch.ones(0)
+    if data.labels is not None:
+        counts = torch.bincount(data.labels, minlength=data.num_classes).double()
     config = LatentDiffusionConfig(
         autoencoder=recipe.autoencoder,
         unet=recipe.unet,
@@ -120,6 +129,8 @@ def assemble(data: ImageData, autoencoder: nn.Module, recipe: Recipe) -> LatentD
         size=data.size,
         classes=data.classes if data.labels is not None else (),
         class_weights=tuple((counts / counts.sum()).tolist()),
+        guidance=recipe.guidance,
+        guidance_interval=recipe.guidance_interval,
     )
     model = LatentDiffusion(config)
     model.autoencoder.load_state_dict(autoencoder.state_dict())
@@ -138,6 +149,36 @@ def train_denoiser(
 
 
 # --------------------------------------------------------------------------- whole trainings
+def size_step(recipe: Recipe) -> int:
+    """Pictures' sides must be multiples of it: both networks halve them, again and again."""
+    return recipe.autoencoder.factor * 2 ** (len(recipe.unet.channels) - 1)
+
+
+def check_fits(data: ImageData, recipe: Recipe) -> None:
+    """Find out before the first step what would stop the last one.
+
+    Raises:
+        ValueError: pictures of another size, channels or classes than the recipe is for.
+    """
+    step, size = size_step(recipe), data.size
+    if size % step:
+        sides = " or ".join(str(s) for s in (size - size % step, size - size % step + step) if s)
+        raise ValueError(
+            f"{data.name}: pictures of {size} x {size} cannot be halved often enough, as {size} is "
+            f"no multiple of {step}; resize them to {sides} (--size)"
+        )
+    if data.channels != recipe.autoencoder.channels:
+        raise ValueError(
+            f"{data.name}: the recipe is for pictures with {recipe.autoencoder.channels} channels, "
+            f"these have {data.channels}"
+        )
+    if data.num_classes > recipe.unet.num_classes:
+        raise ValueError(
+            f"{data.name}: labels of {data.num_classes} classes, but the recipe's UNet knows "
+            f"{recipe.unet.num_classes}; set UNetConfig(num_classes=...)"
+        )
+
+
 def reconstruction_report(
     model: LatentDiffusion, evaluator: Evaluator | None, held_out: ImageData
 ) -> dict:
@@ -188,9 +229,12 @@ def train_latent_diffusion(
 
     Raises:
         FileExistsError: the folder holds a model or a run already, and `resume` is off.
+        ValueError, OSError: data that do not fit the recipe; a folder that cannot be written.
         KeyboardInterrupt: stopped in the first stage, before there is anything to sample from.
     """
     folder, runtime = Path(folder), Runtime.current()
+    check_fits(data, recipe)
+    check_writable(folder / "config.json")
     if not resume and (any(folder.glob("*/checkpoint.pt")) or (folder / "config.json").exists()):
         raise FileExistsError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another folder"
@@ -198,12 +242,16 @@ def train_latent_diffusion(
     x, y = data.as_tensors()
     stages = [folder / "first_stage", folder / "second_stage"]
     options = [dict(folder=f, resume=resume and (f / "checkpoint.pt").is_file()) for f in stages]
-    state = train_autoencoder(x, recipe, perceptual, runtime=runtime, **options[0])
-    if state.interrupted:
-        raise KeyboardInterrupt
-    model = assemble(data, state.ema, recipe).to(runtime.device)
+    if recipe.autoencoder.widths:
+        state = train_autoencoder(x, recipe, perceptual, runtime=runtime, **options[0])
+        if state.interrupted:
+            raise KeyboardInterrupt
+        first = state.ema
+    else:
+        first = Autoencoder(recipe.autoencoder)  # diffusion on pixels: nothing to train
+    model = assemble(data, first, recipe).to(runtime.device)
     z = model.fit_latent_scale(x)
-    if runtime.is_main:
+    if runtime.is_main and recipe.autoencoder.widths:
         if evaluator is None and len(held_out) >= FEWEST_HELD_OUT:
             evaluator = evaluator_of(data, held_out)
         print(describe_reconstruction(reconstruction_report(model, evaluator, held_out)))
@@ -211,4 +259,6 @@ def train_latent_diffusion(
     if runtime.is_main:
         model.save_pretrained(folder)
         print(f"Model saved in {folder}: ldm sample {folder} --out samples.png")
+        if state.interrupted:
+            print("It was stopped early: --resume goes on from here.")
     return model

@@ -14,7 +14,9 @@ from torch import nn
 
 
 def best_device() -> torch.device:
-    """CUDA if there is one, else Apple's GPU, else the CPU."""
+    """$LDMLIB_DEVICE if that is set; else CUDA if there is one, Apple's GPU, or the CPU."""
+    if wished := os.environ.get("LDMLIB_DEVICE"):
+        return torch.device(wished)
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():

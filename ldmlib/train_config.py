@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
 LR_SCHEDULES = ("cosine", "one_cycle", "constant")
@@ -23,6 +24,7 @@ class TrainConfig:
         warmup: share of a cycle's steps in which the rate rises from 0; ``one_cycle`` has its own.
         cycles: times that the rate starts again, over equal parts of the steps.
         weight_decay: of AdamW.
+        betas: of AdamW, memory of the gradients' mean and square; a GAN wants (0, ...).
         ema: decay of the averaged weights; 0 for none.
         clip: largest gradient norm.
         accumulate: parts in which a batch is worked off, to save memory.
@@ -39,13 +41,14 @@ class TrainConfig:
     warmup: float = 0.05
     cycles: int = 1
     weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
     ema: float = 0.999
     clip: float = 1.0
     accumulate: int = 1
     precision: str = "auto"
     seed: int = 0
     log_every: int = 20
-    checkpoint_every: int = 500
+    checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
         for name in (
@@ -86,6 +89,7 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
     precision: str = "float32"
     interrupted: bool = False
+    device: torch.device = torch.device("cpu")  # where the steps were made
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -10,13 +10,19 @@ equals one that was not, several processes equal one, and a batch in parts equal
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ldmlib.environment import device_name
 from ldmlib.loop import Loop, batch_indices, make_ema
 from ldmlib.runtime import InterruptFlag, Runtime, pick_precision
 from ldmlib.train_config import TrainConfig, TrainState, ema_decay, learning_rate
@@ -25,14 +31,17 @@ __all__ = [
     "TrainConfig",
     "TrainState",
     "batch_indices",
+    "describe_speed",
     "ema_decay",
     "fit",
     "learning_rate",
     "make_ema",
+    "resumable",
     "train",
 ]
 
 BAR_SECONDS = 1.0  # between two movements of the bar: each is a message to the notebook
+CHECKPOINT = "checkpoint.pt"
 Objective = Callable[..., "Tensor | tuple[Tensor, dict[str, Tensor]]"]
 Data = tuple[Tensor, Tensor | None]
 
@@ -51,7 +60,7 @@ def fit(
     """Train, yielding the state after every step.
 
     Args:
-        model: trained in place.
+        model: trained in place, on a GPU if there is one; then it goes back where it was.
         objective: ``objective(model, x, y, generator, step) -> loss`` or ``(loss, parts)``. It may
             have ``after_step(x)``, ``prepare(runtime)``, ``checkpoint_state()`` and
             ``load_checkpoint_state(state)``.
@@ -72,8 +81,18 @@ def fit(
         raise ValueError("no training data: the first dimension of the pictures is 0")
     if y is not None and len(y) != len(x):
         raise ValueError(f"{len(x)} pictures but {len(y)} labels: give one to each")
-    runtime = runtime or Runtime.current()
-    loop = Loop(model, objective, config, runtime)
+    loop = Loop(model, objective, config, runtime or Runtime.current())
+    try:
+        yield from _steps(loop, data, folder, resume, progress)
+    finally:
+        loop.bring_home()
+
+
+def _steps(
+    loop: Loop, data: Data, folder: str | Path | None, resume: bool, progress: bool
+) -> Iterator[TrainState]:
+    """The steps of `fit`, from the first or from the checkpoint's."""
+    (x, y), config, runtime = data, loop.config, loop.runtime
     if resume:
         loop.load(_checkpoint(folder))
     elif config.precision == "auto":
@@ -117,4 +136,48 @@ def train(*args, **kwargs) -> TrainState:
 def _checkpoint(folder: str | Path | None) -> Path:
     if folder is None:
         raise ValueError("resume needs the folder with the checkpoint: folder=...")
-    return Path(folder) / "checkpoint.pt"
+    return Path(folder) / CHECKPOINT
+
+
+def resumable(name: str, *settings: object) -> dict[str, object]:
+    """Options of `fit` for a training that survives a lost runtime, if the reader wishes it.
+
+    With $LDMLIB_RUNS set to a folder (on a mounted drive, say), checkpoints go there, and the same
+    call goes on from them. Without it: {}, nothing is written, and every call starts anew.
+
+    Args:
+        name: of the training; its folder is called after it.
+        settings: recipes, configs, networks, whatever is told apart by its `repr`: with other ones
+            the training is another, in a folder of its own.
+    """
+    if not (root := os.environ.get("LDMLIB_RUNS")):
+        return {}
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
+    folder = Path(root).expanduser() / f"{name}-{digest}"
+    resume = _checkpoint(folder).is_file()
+    if resume:
+        print(f"{name} goes on from {folder} (delete that folder to start anew)")
+    return {"folder": folder, "resume": resume}
+
+
+def describe_speed(state: TrainState, objective: Objective, data: Data, config: TrainConfig) -> str:
+    """Where steps were made and how precisely; on a GPU also what that gained, from a few steps."""
+    words = f"on {device_name(state.device)} in {state.precision}"
+    if state.device.type == "cpu":
+        return words
+    cpu, here = (
+        _seconds_a_step(state.model, objective, data, config, device)
+        for device in (torch.device("cpu"), state.device)
+    )
+    return f"{words}; a step is {cpu / here:.1f} times as fast as on this machine's CPU"
+
+
+def _seconds_a_step(
+    model: nn.Module, objective: Objective, data: Data, config: TrainConfig, device: torch.device
+) -> float:
+    """Seconds of the fastest of three steps on a device, made by copies after one to warm up."""
+    config = replace(config, steps=4, cycles=1, log_every=1)
+    copies = deepcopy((model, objective))
+    state = train(*copies, data, config, progress=False, runtime=Runtime(device))
+    ends = [entry["seconds"] for entry in state.history]
+    return min(end - start for start, end in zip(ends, ends[1:], strict=False))

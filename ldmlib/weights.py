@@ -7,8 +7,6 @@ their checkpoints are in ``runs/weights``.
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,39 +14,58 @@ from shutil import copyfile
 
 import torch
 
-from ldmlib import presets, recipes
+from ldmlib import emoji_weights, presets, recipes
 from ldmlib.data import load, mnist
-from ldmlib.evaluation import Report, mnist_evaluator
+from ldmlib.emoji import emoji_kinds
+from ldmlib.evaluation import mnist_evaluator
 from ldmlib.features import ClassifierConfig, accuracy, bundled_classifier, save_classifier
 from ldmlib.files import asset, load_checkpoint, save_bytes
+from ldmlib.gan_training import BUNDLED_RECIPES, build, train_gan
 from ldmlib.images import save_png
 from ldmlib.latent import LatentDiffusion
+from ldmlib.model_cards import classifier_card, model_card, trained
 from ldmlib.runtime import has_bfloat16
 
 RUNS = Path("runs/weights")
-CLASSIFIERS = {  # name: config, steps, seed
-    "mnist_features": (ClassifierConfig(), 2400, 0),
-    "mnist_perceptual": (ClassifierConfig(widths=(16, 32, 64), features=64), 1200, 1),
+CLASSIFIERS = {  # name: config, steps, seed, data, background
+    "mnist_features": (ClassifierConfig(), 2400, 0, mnist, -1.0),
+    "mnist_perceptual": (ClassifierConfig(widths=(16, 32, 64), features=64), 1200, 1, mnist, -1.0),
+    "emoji_perceptual": (ClassifierConfig(3, 98, (24, 48, 96), 96), 1500, 1, emoji_kinds, 1.0),
 }
+
+DIFFUSION_RECIPES = {
+    "mnist": presets.mnist_bundled,
+    "mnist_pixels": presets.mnist_pixels_bundled,
+}
+KINDS = {"mnist": "latent diffusion model", "mnist_pixels": "diffusion model on the pixels"}
 
 
 def classifier(name: str) -> None:
     """Train one of the bundled classifiers and put it among the assets."""
-    config, steps, seed = CLASSIFIERS[name]
+    config, steps, seed, data, background = CLASSIFIERS[name]
     folder = RUNS / name
     resume = (folder / "checkpoint.pt").is_file()
-    state = recipes.train_classifier(mnist(), config, steps, seed, folder=folder, resume=resume)
+    state = recipes.train_classifier(
+        data(), config, steps, seed, background, folder=folder, resume=resume
+    )
     if state.interrupted:
         raise KeyboardInterrupt
-    share = accuracy(state.model, *mnist("test").as_tensors())
-    print(f"{name}: {share:.2%} of the test digits named rightly")
-    save_classifier(state.model, asset("weights") / name, accuracy=share, steps=steps, seed=seed)
+    share = accuracy(state.model, *data("test").as_tensors())
+    print(f"{name}: {share:.2%} of the test pictures named rightly")
+    target = asset("weights") / name
+    facts = {"accuracy": share, "steps": steps, "seed": seed}
+    facts |= trained(target, round(state.history[-1]["seconds"]))
+    save_classifier(state.model, target, **facts)
+    if name.startswith("emoji"):
+        emoji_weights.describe_classifier(target, name, config, facts)
+    else:
+        describe(target, classifier_card(name, config, facts))
 
 
-def mnist_model(name: str = "mnist") -> None:
-    """Train the bundled latent diffusion model, score it, and put it among the assets."""
+def diffusion_model(name: str) -> None:
+    """Train one of the bundled diffusion models, score it, and put it among the assets."""
     folder, target = RUNS / name, asset("weights") / name
-    recipe = presets.mnist_bundled()
+    recipe = DIFFUSION_RECIPES[name]()
     model = recipes.train_latent_diffusion(
         mnist(), load("mnist", "test"), recipe, folder, resume=folder.is_dir(),
         evaluator=mnist_evaluator(), perceptual=bundled_classifier("mnist_perceptual"),
@@ -56,18 +73,69 @@ def mnist_model(name: str = "mnist") -> None:
     model.precision = "bfloat16" if has_bfloat16(model.device) else "float32"
     labels = model.draw_labels(10_000, seed=0)
     report = mnist_evaluator().report(model.sample(10_000, labels, seed=0), labels)
-    guided = guided_agreement(model)
+    agreement = guided_agreement(model)
     facts = {
-        "recipe": "ldmlib.presets.mnist_bundled", "seed": recipe.training.seed,
-        "seconds": round(float(_seconds(folder))), "machine": machine(), "commit": commit(),
-        "fid": report.fid.value, "floor": report.floor, "n": report.n,
-        "agreement_at_guidance_1.5": guided,
+        "recipe": f"ldmlib.presets.{DIFFUSION_RECIPES[name].__name__}",
+        "seed": recipe.training.seed, **trained(target, round(float(_seconds(folder)))),
+        "fid": report.fid.value, "floor": report.floor,
+        "n": report.n, "agreement_at_guidance_1.5": agreement,
     }  # fmt: skip
     model.config = replace(model.config, facts=facts)
-    model.save_pretrained(target, half=True)
-    card = model_card(name, model, recipe, report, facts)
-    save_bytes(target / "MODEL_CARD.md", card.encode())
-    copyfile(asset("data", "mnist", "LICENSE.txt"), target / "LICENSE.txt")
+    about = f"{name}\n\nClass-conditional {KINDS[name]} of handwritten digits, 32 x 32, grey."
+    limits = """Digits only, in MNIST's style. Some samples are no digit at all. More guidance
+makes digits cleaner and less varied."""
+    card = model_card(about, how_made(recipe, model, agreement), report, facts, limits)
+    put(target, model, card)
+    print(report)
+
+
+def how_made(recipe: recipes.Recipe, model: LatentDiffusion, agreement: float) -> dict[str, str]:
+    """The model card's lines about both stages and the sampler."""
+    first, second, config = recipe.autoencoder_training, recipe.training, model.config
+    lines = {
+        "First stage": f"{recipe.autoencoder}, trained with {recipe.autoencoder_loss}\n"
+        f"  for {first.steps} steps of batch {first.batch_size}.",
+        "Denoiser": f"{recipe.unet}, {recipe.diffusion}\n"
+        f"  for {second.steps} steps of batch {second.batch_size}.",
+        "Sampler": f"{config.sampler}, {config.steps} steps, guidance {config.guidance:g} "
+        f"for {config.guidance_interval[0]:g} <= t <= {config.guidance_interval[1]:g}.\n"
+        f"  At guidance 1.5 the classifier sees the asked label in {agreement:.1%} of 2,000.",
+    }
+    if not recipe.autoencoder.widths:
+        lines["First stage"] = "none: the diffusion runs on the pixels."
+    return lines
+
+
+def gan(name: str) -> None:
+    """Train one of the bundled GANs, score it, and put it among the assets."""
+    folder, target, recipe = RUNS / name, asset("weights") / name, BUNDLED_RECIPES[name]()
+    latent = name == "mnist_latent_gan"
+    model = build(recipe, LatentDiffusion.from_pretrained("mnist") if latent else None)
+    x, _ = mnist().as_tensors()
+    resume = (folder / "checkpoint.pt").is_file()
+    state = train_gan(model, x, recipe, folder=folder, resume=resume)
+    if state.interrupted:
+        raise KeyboardInterrupt
+    report = mnist_evaluator().report(model.sample(10_000))
+    facts = {
+        "recipe": f"ldmlib.gan_training.{BUNDLED_RECIPES[name].__name__}",
+        "seed": recipe.training.seed, **trained(target, round(state.history[-1]["seconds"])),
+        "fid": report.fid.value, "floor": report.floor, "n": report.n,
+    }  # fmt: skip
+    model.config = replace(model.config, facts=facts)
+    training = recipe.training
+    made = {
+        "Networks": f"{recipe.players}; only the generator is kept.",
+        "Game": f"{recipe.loss}, lr {training.lr}\n"
+        f"  for {training.steps} rounds of batch {training.batch_size}.",
+    }
+    if latent:
+        made["First stage"] = "encoder and decoder of the bundled model `mnist`, unchanged."
+    where = "latents (4, 8, 8)" if latent else "pixels"
+    about = f"{name}\n\nGAN of handwritten digits, 32 x 32, grey, played on {where}; no labels."
+    limits = """Digits only, in MNIST's style; the digit cannot be chosen. Some samples are no digit
+at all, and some ways of writing are missing: compare recall with that of real pictures."""
+    put(target, model, model_card(about, made, report, facts, limits))
     print(report)
 
 
@@ -88,63 +156,32 @@ def guided_agreement(model: LatentDiffusion, n: int = 2000) -> float:
 
 
 def _seconds(folder: Path) -> float:
-    """Seconds that both trainings took, from their checkpoints' histories."""
-    stages = [
-        load_checkpoint(folder / s / "checkpoint.pt") for s in ("first_stage", "second_stage")
-    ]
-    return sum(stage["seconds"] for stage in stages)
+    """Seconds that the trainings took, from their checkpoints' histories."""
+    return sum(load_checkpoint(path)["seconds"] for path in folder.glob("*/checkpoint.pt"))
 
 
-def machine() -> str:
-    """Processor family and cores, for the model card."""
-    return f"{torch.get_num_threads()} CPU cores ({platform.machine()}, torch {torch.__version__})"
+def put(target: Path, model, card: str) -> None:
+    """Weights in half precision, card and licence, among the assets."""
+    model.save_pretrained(target, half=True)
+    describe(target, card)
 
 
-def commit() -> str:
-    """Short hash of the code that trained, or 'unknown' outside a git checkout."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def model_card(name: str, model, recipe, report: Report, facts: dict) -> str:
-    """The text that lies beside the weights: what they are, how good, and where they end."""
-    return f"""# Model card: {name}
-
-Class-conditional latent diffusion model of handwritten digits, 32 x 32, grey, for teaching.
-
-- **Data:** MNIST, 60,000 training pictures, CC BY-SA 3.0 (see LICENSE.txt).
-- **Licence of the weights:** CC BY-SA 3.0, as the data they were made from.
-- **First stage:** {recipe.autoencoder}, trained with {recipe.autoencoder_loss}
-  for {recipe.autoencoder_training.steps} steps of batch {recipe.autoencoder_training.batch_size}.
-- **Denoiser:** {recipe.unet}, {recipe.diffusion}
-  for {recipe.training.steps} steps of batch {recipe.training.batch_size}.
-- **Training:** {facts["seconds"] / 60:.0f} minutes on {facts["machine"]}, seed {facts["seed"]},
-  commit {facts["commit"]}; `make weights` repeats it.
-- **Sampler:** {model.config.sampler}, {model.config.steps} steps, no guidance.
-
-## Score
-
-Own features (`mnist_features`), training split as reference, official test split as floor:
-
-```
-{report}
-agreement with the asked label at guidance 1.5: {facts["agreement_at_guidance_1.5"]:.1%}
-```
-
-## Limits
-
-Digits only, in MNIST's style. Some samples are no digit at all. Guidance above 1 makes digits
-cleaner and less varied. The scores compare only with the same features, n and reference.
-"""
+def describe(target: Path, card: str) -> None:
+    """Model card and licence beside weights."""
+    save_bytes(target / "MODEL_CARD.md", card.encode())
+    copyfile(asset("data", "mnist", "LICENSE.txt"), target / "LICENSE.txt")
 
 
 BUILDERS: dict[str, Callable[[], None]] = {
     "mnist_features": lambda: classifier("mnist_features"),
     "mnist_perceptual": lambda: classifier("mnist_perceptual"),
-    "mnist": mnist_model,
+    "mnist": lambda: diffusion_model("mnist"),
+    "mnist_pixels": lambda: diffusion_model("mnist_pixels"),
+    "mnist_gan": lambda: gan("mnist_gan"),
+    "mnist_latent_gan": lambda: gan("mnist_latent_gan"),
+    "emoji_perceptual": lambda: classifier("emoji_perceptual"),
+    "emoji_matcher": lambda: emoji_weights.matcher(RUNS),
+    "emoji": lambda: emoji_weights.text_model(RUNS),
     "pictures": readme_pictures,
 }
 

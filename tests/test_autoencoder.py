@@ -9,12 +9,10 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 import tiny
-from ldmlib.autoencoder import (
-    Autoencoder,
-    AutoencoderConfig,
+from ldmlib.autoencoder import Autoencoder, AutoencoderConfig, DiagonalGaussian
+from ldmlib.autoencoder_loss import (
     AutoencoderLoss,
     AutoencoderLossConfig,
-    DiagonalGaussian,
     adaptive_weight,
     perceptual_distance,
 )

@@ -397,6 +397,20 @@ def test_tiny_pictures_are_refused_unless_a_size_is_given(tmp_path: Path) -> Non
     assert data.from_folder(tmp_path, size=32).size == 32
 
 
+@pytest.mark.parametrize("size", [0, -4])
+def test_a_size_is_positive(tmp_path: Path, size: int) -> None:
+    for i in range(2):
+        paint(tmp_path / f"{i}.png", size=(40, 40))
+    with pytest.raises(ValueError, match=f"size of 1 or more, got {size}"):
+        data.from_folder(tmp_path, size=size)
+
+
+def test_identity_numbers_are_no_labels() -> None:
+    pixels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="expected class numbers 0, 1, 2.*got 1000000000000"):
+        data.ImageData(pixels, torch.tensor([3, 10**12]))
+
+
 # NumPy files
 
 
@@ -498,7 +512,7 @@ def test_load_dispatches(tmp_path: Path) -> None:
 
 def test_unknown_source_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="'minst': expected mnist, fashion_mnist, .*no such folder"
+        ValueError, match="'minst': expected mnist, emoji, fashion_mnist, .*no such folder"
     ):
         data.load("minst")
     (tmp_path / "a.zip").write_bytes(b"")

@@ -255,6 +255,24 @@ def test_loss_is_zero_only_for_the_right_answer(schedule: str, name: str) -> Non
     assert right.shape == (5,) and right.max() < 1e-10 and (wrong > 1e-7).all()
 
 
+@allowed
+def test_loss_on_the_output_is_a_weighted_error_of_the_picture(schedule: str, name: str) -> None:
+    """Law 11, for our targets: |output - target|^2 = w(t) |x0_hat - x0|^2, for any network."""
+    process, x0 = diffusion(schedule, name), pictures()
+    eps, t = noise_for(x0), torch.linspace(0.1, 0.9, 5, dtype=torch.float64)
+    mistake = 0.1 * pictures(seed=7)
+    alpha, sigma = Schedule(schedule).alpha_sigma(t)
+    weights = {
+        "eps": (alpha / sigma) ** 2,
+        "x0": torch.ones_like(t),
+        "v": ((alpha**2 + sigma**2) / sigma) ** 2,
+        "flow": ((alpha + sigma) / sigma) ** 2,
+    }
+    found = process.loss(exact(process, x0, eps, mistake), x0, t=t, eps=eps)
+    error = (mistake**2).flatten(1).mean(1)
+    torch.testing.assert_close(found, weights[name] * error, rtol=1e-4, atol=1e-9)
+
+
 @parametrisations
 def test_loss_is_the_mean_square_over_each_picture(name: str) -> None:
     process, x0 = diffusion("linear", name), pictures()

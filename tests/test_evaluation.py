@@ -66,6 +66,20 @@ def test_too_few_pictures_are_an_error() -> None:
         EVALUATOR.report(tiny.pictures(5))
 
 
+def test_what_cannot_be_scored_is_known_before_it_is_drawn() -> None:
+    EVALUATOR.check(7, channels=1)
+    with pytest.raises(ValueError, match="needs more than 6 samples.*got 6"):
+        EVALUATOR.check(6, channels=1)
+    with pytest.raises(ValueError, match="3 channels cannot be compared with blobs 0.*--data"):
+        EVALUATOR.check(100, channels=3)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_out_of_range_are_named(label: int) -> None:
+    with pytest.raises(ValueError, match=f"labels: expected 0 to 2, got {label}"):
+        EVALUATOR.report(tiny.pictures(60), torch.full((60,), label), repeats=2)
+
+
 # The report
 
 
@@ -108,9 +122,14 @@ def test_real_pictures_score_as_real_and_others_do_not() -> None:
 
 def test_a_floor_at_fewer_pictures_is_said_so() -> None:
     """There are only 100 held-out pictures: the floor at 200 cannot be known."""
-    report = EVALUATOR.report(tiny.pictures(200, seed=7), repeats=5)
+    pictures = tiny.pictures(200, seed=7)
+    report = EVALUATOR.report(pictures, repeats=5)
     assert report.floor == EVALUATOR.floor(100)
     assert "at n = 100" in str(report) and "same n" not in str(report)
+    features, _ = EVALUATOR.features(pictures)  # the ratio compares like with like: n = 100 twice
+    at_100 = metrics.real_floor(EVALUATOR.train, features, 100)
+    assert at_100 > report.fid.value and report.ratio == at_100 / report.floor
+    assert "FID / floor, both at n = 100" in str(report)
 
 
 def test_pictures_without_classes_have_no_class_scores() -> None:

@@ -76,6 +76,21 @@ def test_saving_over_a_folder_is_refused(tmp_path: Path) -> None:
         files.save_bytes(tmp_path, b"x")
 
 
+def test_what_cannot_be_written_is_known_before_the_work(earlier: Path, monkeypatch) -> None:
+    assert files.check_writable(earlier) == earlier.resolve()
+    new = earlier.parent / "new" / "er" / "file"
+    assert files.check_writable(new) == new.resolve() and not (earlier.parent / "new").exists()
+    for save in (files.check_writable, lambda path: files.save_bytes(path, b"x")):
+        with pytest.raises(IsADirectoryError, match="name a file in it"):
+            save(earlier.parent)
+        with pytest.raises(NotADirectoryError, match=r"model.bin is a file, not a folder"):
+            save(earlier / "model" / "config.json")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(PermissionError, match="may not be written"):
+        files.check_writable(new)
+    assert_untouched(earlier)
+
+
 SAVERS = {
     "json": lambda path: files.save_json(path, {"a": 1}),
     "tensors": lambda path: files.save_tensors(path, {"a": torch.ones(3)}),

@@ -14,7 +14,10 @@ import tiny
 from ldmlib import latent
 from ldmlib.autoencoder import AutoencoderConfig
 from ldmlib.diffusion import Diffusion
+from ldmlib.files import sha256_of
 from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
+from ldmlib.samplers import dpmpp_2m
+from ldmlib.spacing import SPACINGS, spaced_times
 from ldmlib.unet import UNetConfig
 
 CLASSES = ("left", "right", "up")
@@ -47,6 +50,12 @@ def test_scaled_latents_have_unit_variance_in_each_channel() -> None:
     assert z.shape == (700, *model.latent_shape) == (700, 2, 4, 4)
     assert torch.equal(model.fit_latent_scale(x), z)  # the old scale does not leak into the new
     assert model.latent_std.flatten()[0] != model.latent_std.flatten()[1]
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 4, 4), (2, 3, 4, 4)])
+def test_what_is_no_batch_of_latents_is_not_stretched_into_one(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"latents must be \(n, 2, h, w\), not"):
+        MODEL.decode(torch.zeros(shape))
 
 
 def test_decoding_undoes_the_scale() -> None:
@@ -126,6 +135,21 @@ def test_sampling_repeats_and_leaves_no_trace() -> None:
     assert model.training
 
 
+def test_steps_may_be_spaced_and_stepped_in_any_way() -> None:
+    """Names and functions reach the sampler as they are, in `sample` as in `film`."""
+    schedule, times = MODEL.diffusion.curves, set()
+    for spacing in SPACINGS:
+        found = [state.t for state in MODEL.film(2, 0, 4, spacing=spacing)]
+        assert found == spaced_times(spacing, 4, schedule)[1:].tolist()
+        times.add(tuple(found))
+    assert len(times) == len(SPACINGS)
+    named = MODEL.sample(2, 0, 4, sampler="dpmpp_2m", spacing="karras")
+    close(MODEL.sample(2, 0, 4, sampler=dpmpp_2m, spacing="karras"), named)
+    assert (named - MODEL.sample(2, 0, 4, sampler="dpmpp_2m")).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="unknown spacing 'even'"):
+        MODEL.sample(2, 0, spacing="even")
+
+
 def test_every_form_of_labels() -> None:
     same = MODEL.sample(4, labels=2)
     for form in ([2, 2, 2, 2], torch.tensor([2] * 4), torch.tensor(2)):
@@ -154,6 +178,26 @@ def test_guidance_zero_is_the_open_class() -> None:
     assert (strong - MODEL.sample(3, labels=1)).abs().max() > 1e-3
 
 
+def test_a_model_may_have_its_own_guidance() -> None:
+    model = tiny_model(guidance=3.0)
+    close(model.sample(3, labels=1), MODEL.sample(3, labels=1, guidance=3.0))
+    close(model.sample(3, labels=1, guidance=1.0), MODEL.sample(3, labels=1))
+
+
+def test_a_models_guidance_acts_in_its_interval_only(tmp_path: Path) -> None:
+    never = tiny_model(guidance=3.0, guidance_interval=(0.91, 0.99))  # between two of the times
+    close(never.sample(3, labels=1, steps=5), MODEL.sample(3, labels=1, steps=5))
+    some = tiny_model(guidance=3.0, guidance_interval=(0.3, 0.9))
+    found = some.sample(3, labels=1, steps=5)
+    for guidance in (1.0, 3.0):
+        assert (found - MODEL.sample(3, labels=1, steps=5, guidance=guidance)).abs().max() > 1e-3
+    some.save_pretrained(tmp_path)
+    close(some.sample(3, labels=1, steps=5, guidance=3.0), MODEL.sample(3, 1, 5, guidance=3.0))
+    back = LatentDiffusion.from_pretrained(tmp_path)
+    assert back.config == some.config
+    close(back.sample(3, labels=1, steps=5), found)
+
+
 def test_a_film_ends_in_the_sample() -> None:
     states = list(MODEL.film(3, labels=[0, 1, 2], steps=4, seed=5))
     assert [s.t for s in states] == [0.75, 0.5, 0.25, 0.0]
@@ -171,6 +215,7 @@ def test_a_film_ends_in_the_sample() -> None:
         ({"n": 2, "labels": [0, 1, 2]}, ValueError, r"\(2,\)"),
         ({"n": 2, "labels": [0.5, 1.0]}, TypeError, "whole numbers"),
         ({"n": 2, "steps": 0}, ValueError, "at least 1 step"),
+        ({"n": 2, "labels": 1, "guidance": float("nan")}, ValueError, "guidance is a number"),
         ({"n": 2, "sampler": "plms"}, ValueError, "known are ddpm, ddim, euler, heun"),
     ],
 )
@@ -204,7 +249,7 @@ def change_config(folder: Path, **values) -> None:
 
 def trust(folder: Path) -> None:
     """Write the true hash of whatever weights are there."""
-    change_config(folder, sha256=latent.sha256_of(folder / latent.WEIGHTS))
+    change_config(folder, sha256=sha256_of(folder / latent.WEIGHTS))
 
 
 def test_saving_and_loading_keeps_every_bit(tmp_path: Path) -> None:
@@ -222,7 +267,9 @@ def test_saving_and_loading_keeps_every_bit(tmp_path: Path) -> None:
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     for source in ("minst", tmp_path, tmp_path / "nothing"):
-        with pytest.raises(FileNotFoundError, match=r"bundled model \(mnist\).*config.json"):
+        with pytest.raises(
+            FileNotFoundError, match=r"bundled model \(mnist, mnist_pixels, emoji\).*config.json"
+        ):
             LatentDiffusion.from_pretrained(source)
 
 
@@ -307,3 +354,57 @@ def test_a_header_that_lies_about_its_length_is_refused(folder: Path) -> None:
     trust(folder)
     with pytest.raises(ValueError, match="safetensors"):
         LatentDiffusion.from_pretrained(folder)
+
+
+# Words
+
+
+def test_prompts_choose_the_picture() -> None:
+    model = tiny.text_model()
+    red = model.sample(2, prompt="red apple", seed=1)
+    assert red.shape == (2, 3, 8, 8)
+    assert torch.equal(red, model.sample(2, prompt=["red apple", "red apple"], seed=1))
+    assert not torch.allclose(red, model.sample(2, prompt="red car", seed=1))
+    mixed = model.sample(2, prompt=["red car", "red apple"], seed=1)
+    torch.testing.assert_close(mixed[1], red[1], atol=1e-5, rtol=1e-4)
+    *_, last = model.film(2, prompt="red apple", seed=1)
+    torch.testing.assert_close(model.decode(last.x), red, atol=1e-5, rtol=1e-4)
+
+
+def test_no_prompt_is_the_empty_prompt_without_guidance() -> None:
+    model = tiny.text_model()
+    open_one = model.sample(2, seed=3)
+    torch.testing.assert_close(open_one, model.sample(2, prompt="", seed=3), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="needs labels to guide towards"):
+        model.sample(2, guidance=2.0)
+
+
+def test_a_saved_text_model_reads_the_same(tmp_path: Path) -> None:
+    model = tiny.text_model()
+    model.save_pretrained(tmp_path)
+    again = LatentDiffusion.from_pretrained(tmp_path, "cpu")
+    assert again.config == model.config
+    expected = model.sample(1, prompt="red apple, noto style")
+    assert torch.equal(again.sample(1, prompt="red apple, noto style"), expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"prompt": "red " * 17}, "17 tokens, the model reads 16"),
+        ({"prompt": "red apple, disney style"}, "unknown style 'disney'; known are noto, fluent"),
+        ({"prompt": ["red", "car", "apple"]}, "3 prompts for 2 pictures"),
+        ({"prompt": "жаба"}, "cannot be read"),
+        ({"labels": 1}, "asked in words"),
+    ],
+)
+def test_prompts_that_cannot_be_asked_are_named(asked: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tiny.text_model().sample(2, **asked)
+
+
+def test_a_model_of_classes_reads_no_prompts() -> None:
+    with pytest.raises(
+        ValueError, match="reads no prompts; it is asked with labels=3, say, of left"
+    ):
+        MODEL.sample(2, prompt="left")

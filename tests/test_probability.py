@@ -7,14 +7,23 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
+from torch.distributions import (
+    Categorical,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from ldmlib.diffusion import Diffusion
 from ldmlib.probability import (
     ExactDenoiser,
     GaussianMixture,
     IdealDenoiser,
+    kl_gaussians,
+    kl_monte_carlo,
     langevin,
+    monte_carlo,
     moons,
     ring,
     spiral,
@@ -104,6 +113,20 @@ def test_draws_have_the_mixtures_moments(mixture: GaussianMixture) -> None:
     assert x.shape == (20_000, mixture.dim)
     assert_moments(x, mixture)
     assert torch.equal(x, mixture.sample(20_000, seeded(0)))
+
+
+@each
+def test_moments_are_the_law_of_total_variance(mixture: GaussianMixture) -> None:
+    for found, expected in zip(mixture.moments(), moments(mixture), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_gaussian_is_a_mixture_of_one() -> None:
+    cov = slanted().covs[0]
+    one, x = GaussianMixture.gaussian(normal(3), cov), normal(20, 3, seed=1)
+    theirs = MultivariateNormal(normal(3), cov)
+    torch.testing.assert_close(one.log_prob(x), theirs.log_prob(x))
+    torch.testing.assert_close(one.moments(), (normal(3), cov))
 
 
 def test_draws_come_from_the_components_as_often_as_weighted() -> None:
@@ -269,17 +292,122 @@ def test_sampling_the_ideal_denoiser_lands_on_data(schedule: str, sampler: str) 
     assert len(nearest.unique()) == 6  # all of them, not one favourite
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "heun"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "euler", "heun"])
 def test_sampling_the_exact_denoiser_gives_the_mixture(sampler: str) -> None:
     mixture, schedule = slanted(3, 2), Schedule("flow")
     predict = predictor(Diffusion("flow", "x0"), ExactDenoiser(mixture, schedule))
     noise = initial_noise(torch.empty(3000, 2, dtype=torch.float64), schedule, seeded(2))
-    steps = {"ddpm": 250, "heun": 60}[sampler]
+    steps = {"ddpm": 250, "ddim": 250, "euler": 250, "heun": 60}[sampler]
     found = sample(predict, noise, time_grid(steps), schedule, seeded(3), sampler)
     assert_moments(found, mixture)
     likelihood, truth = mixture.log_prob(found), mixture.log_prob(mixture.sample(3000, seeded(4)))
     error = (likelihood.var() / 3000 + truth.var() / 3000).sqrt()
     assert abs(likelihood.mean() - truth.mean()) < 5 * error
+
+
+# Averages and KL
+
+
+def test_standard_error_is_the_scatter_of_means() -> None:
+    draws = normal(2000, 50, 2) + torch.tensor([5.0, -1.0])
+    means = draws.mean(1)
+    value, error = monte_carlo(draws[0])
+    assert value.shape == error.shape == (2,)
+    torch.testing.assert_close(value, draws[0].mean(0))
+    typical = torch.stack([monte_carlo(x).error ** 2 for x in draws]).mean(0).sqrt()
+    torch.testing.assert_close(typical, means.std(0), rtol=5 * (2 * 2000) ** -0.5, atol=0)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_value_has_no_standard_error(n: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 2 values, not {n}"):
+        monte_carlo(torch.ones(n))
+
+
+def gaussians(d: int) -> tuple[GaussianMixture, GaussianMixture]:
+    """Two slanted Gaussians in d dimensions."""
+    both = slanted(2, d)
+    return tuple(map(GaussianMixture.gaussian, both.means, both.covs))
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_kl_of_gaussians_equals_torch(d: int) -> None:
+    q, p = gaussians(d)
+    theirs = [MultivariateNormal(g.means[0], g.covs[0]) for g in (q, p)]
+    torch.testing.assert_close(kl_gaussians(q, p), kl_divergence(*theirs))
+    torch.testing.assert_close(kl_gaussians(p, q), kl_divergence(*theirs[::-1]))
+    assert abs(float(kl_gaussians(q, q))) < 1e-12
+
+
+def test_kl_by_draws_equals_the_formula() -> None:
+    for q, p in (gaussians(3), gaussians(3)[::-1]):
+        value, error = kl_monte_carlo(q, p, 50_000, seeded(0))
+        assert abs(value - kl_gaussians(q, p)) < 5 * error < 0.2 * value
+
+
+def test_kl_by_draws_equals_the_integral() -> None:
+    """Between mixtures, where there is no formula: a sum over a fine grid."""
+    q, p = line(), GaussianMixture(line().means + 0.3, 2 * line().covs, line().weights.flip(0))
+    log_q, log_p = (m.log_prob(GRID[:, None]) for m in (q, p))
+    integral = (log_q.exp() * (log_q - log_p)).sum() * (GRID[1] - GRID[0])
+    value, error = kl_monte_carlo(q, p, 50_000, seeded(0))
+    assert abs(value - integral) < 5 * error < 0.2 * value
+
+
+def test_kl_by_draws_takes_any_distribution() -> None:
+    class Square:
+        """Uniform on the unit square."""
+
+        def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+            return torch.rand(n, 2, generator=generator)
+
+        def log_prob(self, x: Tensor) -> Tensor:
+            return torch.zeros(len(x))
+
+    wide = GaussianMixture.isotropic(torch.full((1, 2), 0.5), 1.0)
+    value, error = kl_monte_carlo(Square(), wide, 20_000, seeded(0))
+    assert abs(value - (math.log(2 * math.pi) + 1 / 12)) < 5 * error
+
+
+def test_kl_has_gradients() -> None:
+    """The formula and the draws pull mean and shape of q the same way."""
+    p, mean = gaussians(2)[1], normal(2, seed=7).requires_grad_()
+    shape = torch.eye(2, dtype=torch.float64).requires_grad_()
+    gradients = []
+    for kl in (kl_gaussians, lambda q, p: kl_monte_carlo(q, p, 100_000, seeded(0)).value):
+        q = GaussianMixture.gaussian(mean, shape @ shape.T)
+        by_mean, by_shape = torch.autograd.grad(kl(q, p), (mean, shape))
+        gradients.append(torch.cat([by_mean[None], by_shape]))
+    torch.testing.assert_close(*gradients, rtol=0.05, atol=0.05)
+
+
+def test_the_gaussian_nearest_to_a_mixture_has_its_moments() -> None:
+    """min_q KL(p || q): of small steps away from the moments, none comes nearer."""
+    p, (mean, cov) = slanted(), slanted().moments()
+
+    def cross_entropy(mean: Tensor, cov: Tensor) -> Tensor:
+        """-E_p[log q], exactly: the part of KL(p || q) that depends on q."""
+        parts = [
+            kl_gaussians(GaussianMixture.gaussian(m, c), GaussianMixture.gaussian(mean, cov))
+            - torch.logdet(c) / 2
+            for m, c in zip(p.means, p.covs, strict=True)
+        ]
+        return p.weights @ torch.stack(parts)
+
+    best = cross_entropy(mean, cov)
+    for seed in range(20):
+        step, factor = 0.05 * normal(3, seed=seed), 0.05 * normal(3, 3, seed=seed + 50)
+        assert cross_entropy(mean + step, cov) > best
+        assert cross_entropy(mean, cov + factor @ cov + cov @ factor.T) > best
+
+
+def test_kl_asks_for_one_gaussian_each_of_one_dimension() -> None:
+    with pytest.raises(ValueError, match="p has 8 components.*kl_monte_carlo"):
+        kl_gaussians(gaussians(2)[0], ring())
+    with pytest.raises(ValueError, match="q lives in 2 dimensions, p in 3"):
+        kl_gaussians(gaussians(2)[0], gaussians(3)[0])
+    with pytest.raises(ValueError, match=r"points must be \(n, 3\)"):
+        kl_monte_carlo(gaussians(2)[0], gaussians(3)[0], 10, seeded(0))
 
 
 # Langevin
@@ -310,13 +438,30 @@ def test_langevin_leaves_a_mixture_as_it_is() -> None:
 
 EYE = torch.eye(2)
 BAD = {
-    "one axis": (torch.zeros(2), EYE[None], torch.ones(1), r"means must be \(k, d\), not \(2,\)"),
+    "one axis": (torch.zeros(2), EYE[None], torch.ones(1), r"means must be \(k, d\), .*not \(2,\)"),
     "covs": (torch.zeros(1, 2), EYE, torch.ones(1), r"need covs \(1, 2, 2\) and .*not \(2, 2\)"),
     "weights": (torch.zeros(1, 2), EYE[None], torch.ones(2), r"weights \(1,\), not .* \(2,\)"),
-    "sum": (torch.zeros(1, 2), EYE[None], torch.tensor([0.9]), "sum to 1; they sum to 0.9"),
-    "negative": (torch.zeros(2, 2), EYE.repeat(2, 1, 1), torch.tensor([1.5, -0.5]), "be positive"),
-    "not a number": (torch.zeros(1, 2), EYE[None], torch.tensor([math.nan]), "sum to nan"),
-    "indefinite": (torch.zeros(1, 2), -EYE[None], torch.ones(1), "positive definite"),
+    "sum": (torch.zeros(1, 2), EYE[None], torch.tensor([0.9]), "sum to 1.*the sum is 0.9,"),
+    "negative": (torch.zeros(2, 2), EYE.repeat(2, 1, 1), torch.tensor([1.5, -0.5]), "least -0.5"),
+    "not a number": (torch.zeros(1, 2), EYE[None], torch.tensor([math.nan]), "sum is nan"),
+    "none": (torch.zeros(0, 2), EYE.repeat(0, 1, 1), torch.ones(0), r"not \(0, 2\)"),
+    "nowhere": (torch.full((1, 2), math.nan), EYE[None], torch.ones(1), "means must be finite"),
+    "indefinite": (torch.zeros(1, 2), -EYE[None], torch.ones(1), "positive definite.*number 0"),
+    "second": (
+        torch.zeros(2, 2),
+        torch.stack([EYE, torch.tensor([[1.0, 2.0], [2.0, 1.0]])]),
+        torch.tensor([0.5, 0.5]),
+        "positive definite.*number 1 is not",
+    ),
+    "flat": (torch.zeros(1, 2), torch.ones(1, 2, 2), torch.ones(1), "positive definite"),
+    "no number": (torch.zeros(1, 2), math.nan * EYE[None], torch.ones(1), "positive definite"),
+    "two dtypes": (torch.zeros(1, 2).double(), EYE[None], torch.ones(1), "float32.*float64"),
+    "whole numbers": (
+        torch.zeros(1, 2).long(),
+        EYE[None].long(),
+        torch.ones(1).long(),
+        "one floating dtype, not .*int64",
+    ),
     "skew": (torch.zeros(1, 2), torch.tensor([[[1, 0.5], [0, 1]]]), torch.ones(1), "symmetric"),
 }
 
@@ -327,6 +472,34 @@ def test_bad_mixtures_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         GaussianMixture(means, covs, weights)
+
+
+ZERO, FLOW = torch.zeros(2, 3), Schedule("flow")
+ASKED = {
+    "spread": (lambda: ring(std=-0.1), "std must be above 0, not -0.1"),
+    "no mode": (lambda: ring(0), r"means must be \(k, d\), .*not \(0, 2\)"),
+    "one axis": (lambda: GaussianMixture.isotropic(torch.zeros(3), 1.0), r"\(k, d\), .*\(3,\)"),
+    "odd moons": (lambda: moons(7), "an even number, not 7"),
+    "step": (lambda: langevin(lambda x: -x, ZERO, 0.0, 1), "step must be above 0, not 0"),
+    "flat score": (
+        lambda: langevin(lambda x: -x[:, 0], torch.zeros(3, 3), 0.1, 1),
+        r"score gave \(3,\) for points \(3, 3\)",
+    ),
+    "other data": (
+        lambda: IdealDenoiser(torch.zeros(4, 5), FLOW)(ZERO, torch.rand(2)),
+        r"data \(4, 5\) cannot denoise \(2, 3\)",
+    ),
+    "no data": (
+        lambda: IdealDenoiser(torch.zeros(0, 3), FLOW)(ZERO, torch.rand(2)),
+        r"data \(0, 3\) cannot denoise",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ask", "message"), ASKED.values(), ids=ASKED)
+def test_impossible_wishes_are_named(ask, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ask()
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 1, 2)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -27,11 +28,21 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # A room (a module, or a package of them) imports only rooms that stand before it.
 ORDER = (
-    *("files", "images", "image_data", "own_pictures", "data", "rng", "schedule", "probability"),
-    *("layers", "features", "gan", "autoencoder", "diffusion", "unet", "sampling", "editing"),
-    *("runtime", "environment", "train_config", "loop", "training", "latent", "metrics"),
-    *("evaluation", "recipes"),
-    *("presets", "weights", "plotting", "widgets", "check", "cli"),
+    *("files", "images", "image_data", "own_pictures", "emoji", "data", "rng"),
+    *("schedule", "probability"),
+    "pca",
+    *("layers", "features", "gan", "portable", "autoencoder"),
+    *("autoencoder_loss", "diffusion", "text", "unet"),
+    *("spacing", "samplers", "sampling", "repaint"),
+    *("runtime", "environment", "train_config", "loop", "training"),
+    *("pretrained", "latent_config"),
+    *("interchange_names", "interchange_settings", "interchange"),
+    *("latent", "gan_model"),
+    *("gan_training", "metrics", "evaluation", "recipes", "distillation"),
+    *("conditioning", "editing", "edit_files"),
+    *("presets", "text_to_image", "model_cards", "emoji_weights", "weights", "onnx_export"),
+    *("assignments", "plotting", "widgets", "check"),
+    *("grading", "cli"),
 )
 # For the reader only: nothing else in the library imports these.
 READERS_MODULES = {"plotting", "widgets", "check"}
@@ -128,6 +139,26 @@ def test_the_wheel_holds_every_module_and_asset(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if name.startswith("ldmlib/")} == expected
     assert {Path(name).name for name in names if "licenses/" in name} == {"LICENSE", "LICENSE-TEXT"}
+
+
+@pytest.mark.parametrize(
+    "folder", sorted((PACKAGE / "assets" / "weights").iterdir()), ids=lambda p: p.name
+)
+def test_bundled_weights_have_card_and_licence(folder: Path) -> None:
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    facts = facts.get("facts", facts)
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# Model card: {folder.name}\n")
+    assert f"seed {facts['seed']}" in card
+    written = {"accuracy": ".2%", "fid": ".2f", "retrieval": ".1%", "scores": ".4g"}
+    scores = [(facts[key], form) for key, form in written.items() if key in facts]
+    assert scores
+    for some, form in scores:
+        for score in some.values() if isinstance(some, dict) else [some]:
+            assert f"{score:{form}}" in card
+    data = "emoji" if folder.name.startswith("emoji") else "mnist"
+    licence = PACKAGE / "assets" / "data" / data / "LICENSE.txt"
+    assert (folder / "LICENSE.txt").read_bytes() == licence.read_bytes()
 
 
 def test_import_stays_light() -> None:

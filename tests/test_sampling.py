@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
+from ldmlib import samplers as samplers_module
 from ldmlib import sampling
 from ldmlib.diffusion import Diffusion, Prediction
 from ldmlib.probability import ExactDenoiser, GaussianMixture, ring
@@ -17,17 +20,21 @@ from ldmlib.sampling import (
     SAMPLERS,
     clipped,
     ddim,
+    dpmpp_2m,
+    get_sampler,
     heun,
     initial_noise,
     predictor,
+    probability_flow,
     sample,
     time_grid,
 )
 from ldmlib.schedule import NAMES, Schedule
 
 PRESERVING = ("linear", "scaled_linear", "cosine")
-DETERMINISTIC = ("ddim", "euler", "heun")
+DETERMINISTIC = ("ddim", "euler", "heun", "dpmpp_2m")
 M, S = 0.7, 0.4  # mean and standard deviation of the Gaussian data
+FIRST_ORDER = ("ddim", "euler")
 UNEVEN = torch.tensor([1.0, 0.93, 0.7, 0.65, 0.31, 0.3, 0.07, 0.0], dtype=torch.float64)
 
 schedules = pytest.mark.parametrize("schedule", NAMES)
@@ -69,7 +76,7 @@ def final_law(
     def impulse(x: Tensor, generator: object) -> Tensor:
         return torch.zeros_like(x).index_fill_(0, torch.tensor([next(draws) + 2]), 1.0)
 
-    monkeypatch.setattr(sampling, "randn_like", impulse)
+    monkeypatch.setattr(samplers_module, "randn_like", impulse)
     start = torch.zeros(len(times) + 1, 1, dtype=torch.float64)
     start[1] = 1
     end = sample(predict, start, times, Schedule(schedule), sampler=sampler)[:, 0]
@@ -285,6 +292,100 @@ def test_order_of_convergence(on_a_mixture, truth: Tensor, sampler: str, ratio: 
     assert errors[1] / errors[2] == pytest.approx(ratio, rel=0.1)
 
 
+def part_of_the_way(n: int) -> Tensor:
+    """n equal steps in log(alpha / sigma) of the flow, from t = .9 to t = .05."""
+    first, last = (torch.tensor(t, dtype=torch.float64).logit() for t in (0.9, 0.05))
+    return torch.linspace(first, last, n + 1, dtype=torch.float64).sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "ratio"), [("ddim", 2), ("euler", 2), ("heun", 4), ("dpmpp_2m", 4)]
+)
+def test_order_of_convergence_between_the_ends(on_a_mixture, sampler: str, ratio: int) -> None:
+    """Where log(alpha / sigma) is finite at both ends, DPM-Solver++(2M) has its full order, too."""
+    truth = on_a_mixture("heun", part_of_the_way(320))
+    errors = [
+        float((on_a_mixture(sampler, part_of_the_way(n)) - truth).norm(dim=1).mean())
+        for n in (20, 40, 80)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(ratio, rel=0.12)
+    assert errors[1] / errors[2] == pytest.approx(ratio, rel=0.12)
+
+
+def test_dpm_solver_over_the_whole_way(on_a_mixture, truth: Tensor) -> None:
+    """From t = 1 to 0 log(alpha / sigma) is infinite at both ends, which costs a logarithm: an
+    eighth of the step leaves much less than DDIM's eighth of the error, if not a 64th."""
+    errors = [
+        float((on_a_mixture("dpmpp_2m", time_grid(n)) - truth).norm(dim=1).mean()) for n in (10, 80)
+    ]
+    assert 20 < errors[0] / errors[1] < 70
+
+
+@pytest.mark.parametrize("name", ["heun", "dpmpp_2m"])
+def test_second_order_needs_fewer_looks_than_first(on_a_mixture, truth: Tensor, name: str) -> None:
+    looks, steps = 15, {"heun": 8, "dpmpp_2m": 15}[name]
+    error = float((on_a_mixture(name, time_grid(steps)) - truth).norm(dim=1).mean())
+    first = float((on_a_mixture("ddim", time_grid(looks)) - truth).norm(dim=1).mean())
+    assert error < first / 2
+
+
+def test_second_order_by_hand() -> None:
+    """DPM-Solver++(2M) as the paper writes it (2211.01095, algorithm 2), with h, r and exp(-h)."""
+    times = torch.tensor([0.9, 0.7, 0.45, 0.3, 0.2], dtype=torch.float64)
+    predict, curves, x = gaussian("cosine"), Schedule("cosine"), normal(5, 1)
+    alpha, sigma = curves.alpha_sigma(times)
+    lam = (alpha / sigma).log()
+    states = list(dpmpp_2m(predict, x, times, curves))
+    looks = [predict(x, times[0]).x0]
+    h = float(lam[1] - lam[0])
+    x = sigma[1] / sigma[0] * x - alpha[1] * math.expm1(-h) * looks[0]
+    torch.testing.assert_close(states[0].x, x, rtol=1e-9, atol=1e-9)
+    for i in range(2, len(times)):
+        looks.append(predict(x, times[i - 1]).x0)
+        h, before = float(lam[i] - lam[i - 1]), float(lam[i - 1] - lam[i - 2])
+        r = before / h
+        data = (1 + 1 / (2 * r)) * looks[-1] - 1 / (2 * r) * looks[-2]
+        x = sigma[i] / sigma[i - 1] * x - alpha[i] * math.expm1(-h) * data
+        torch.testing.assert_close(states[i - 1].x, x, rtol=1e-9, atol=1e-9)
+
+
+# The equation that they solve
+
+
+@schedules
+def test_the_flow_carries_the_density(schedule: str) -> None:
+    """Continuity: d/dt log p_t + div u + u . grad log p_t = 0 for u = dx/dt, on a mixture."""
+    mixture, curves, t, h = ring(3, std=0.3), Schedule(schedule), 0.3505, 1e-5
+    predict = predictor(Diffusion(schedule, "x0"), ExactDenoiser(mixture, curves))
+    x = normal(20, 2).requires_grad_()
+    velocity = probability_flow(predict, x, t, curves)
+    divergence = sum(
+        torch.autograd.grad(velocity[:, i].sum(), x, retain_graph=True)[0][:, i] for i in (0, 1)
+    )
+    at = [mixture.noised(*levels(schedule, t + d)) for d in (-h, 0, h)]
+    change = (at[2].log_prob(x) - at[0].log_prob(x)) / (2 * h)
+    rest = change + divergence + (velocity * at[1].score(x)).sum(1)
+    torch.testing.assert_close(rest, torch.zeros_like(rest), rtol=0, atol=1e-4)
+    assert velocity.abs().mean() > 0.1 and change.abs().mean() > 0.1
+
+
+@deterministic
+def test_samplers_without_noise_solve_that_equation(on_a_mixture, sampler: str) -> None:
+    """Classical Runge-Kutta on dx/dt, against each sampler with many steps, from .9 to .1."""
+    mixture, curves = ring(5, std=0.35), Schedule("flow")
+    predict = predictor(Diffusion("flow", "x0"), ExactDenoiser(mixture, curves))
+    times, x = torch.linspace(0.9, 0.1, 41, dtype=torch.float64), normal(32, 2)
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        h, middle = s - t, (t + s) / 2
+        a = probability_flow(predict, x, t, curves)
+        b = probability_flow(predict, x + h / 2 * a, middle, curves)
+        c = probability_flow(predict, x + h / 2 * b, middle, curves)
+        d = probability_flow(predict, x + h * c, s, curves)
+        x = x + h / 6 * (a + 2 * b + 2 * c + d)
+    found = on_a_mixture(sampler, torch.linspace(0.9, 0.1, 161, dtype=torch.float64))
+    torch.testing.assert_close(found, x, rtol=0, atol=2e-2 if sampler in FIRST_ORDER else 5e-4)
+
+
 def same_ratio(schedule: str, flow_times: Tensor) -> Tensor:
     """The times at which `schedule` has the noise-to-picture ratio of flow, found by halving."""
     low, high = torch.zeros_like(flow_times), torch.ones_like(flow_times)
@@ -360,6 +461,7 @@ STEP_LISTS = {
     "uneven": [999, 940, 500, 499, 20, 3],
 }
 BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
+RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012)}
 KINDS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
@@ -371,7 +473,7 @@ def theirs_and_ours(monkeypatch, scheduler, timesteps, schedule, kind, sampler, 
     for i in timesteps:
         x = scheduler.step(output(x, i), i, x, generator=generator, **step).prev_sample
     monkeypatch.setattr(  # diffusers draws in the type of x
-        sampling, "randn_like", lambda x, g: torch.randn(x.shape, generator=g, dtype=x.dtype)
+        samplers_module, "randn_like", lambda x, g: torch.randn(x.shape, generator=g, dtype=x.dtype)
     )
     times = torch.tensor([*((i + 1) / 1000 for i in timesteps), 0], dtype=torch.float64)
     denoiser = lambda x, t, cond: output(x, round(float(t[0]) * 1000) - 1)  # noqa: E731
@@ -414,6 +516,92 @@ def test_ddim_equals_diffusers(monkeypatch, schedule: str, kind: str, eta: float
     arguments = (scheduler, timesteps, schedule, kind, run)
     theirs, ours = theirs_and_ours(monkeypatch, *arguments, eta=eta)
     torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7)
+
+
+def first_times(scheduler, schedule: str) -> Tensor:
+    """The list of steps that a scheduler of diffusers walks, as our times."""
+    steps = list(dict.fromkeys(scheduler.timesteps.tolist()))  # Heun's names each of them twice
+    return torch.tensor([*((i + 1) / 1000 for i in steps), 0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "scaled_linear"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", STEP_LISTS)
+def test_heun_in_exploding_coordinates_equals_diffusers(
+    schedule: str, kind: str, steps: str
+) -> None:
+    """Step by step: theirs holds u = x / alpha, and looks twice at each level but the first."""
+    from diffusers.schedulers import HeunDiscreteScheduler
+
+    scheduler = HeunDiscreteScheduler(
+        1000, beta_schedule=BETAS[schedule], prediction_type=KINDS[kind],
+        beta_start=RANGES[schedule][0], beta_end=RANGES[schedule][1],
+    )  # fmt: skip
+    scheduler.alphas_cumprod = Schedule(schedule).table()["alpha_bar"]
+    scheduler.set_timesteps(timesteps=STEP_LISTS[steps])
+    output, start = network(schedule), normal(3, 1, 4, 4)
+    times = first_times(scheduler, schedule)
+    u, theirs = start / levels(schedule, times[0])[0], []
+    for t in scheduler.timesteps:
+        looked = output(scheduler.scale_model_input(u, t), int(t))
+        u = scheduler.step(looked, t, u).prev_sample
+        if scheduler.state_in_first_order:
+            theirs.append(u)
+    theirs.append(u)  # the last step is of first order
+    denoiser = lambda x, t, cond: output(x, round(float(t[0]) * 1000) - 1)  # noqa: E731
+    predict = predictor(Diffusion(schedule, kind), denoiser)
+    states = list(heun(predict, start, times, Schedule(schedule), exploding=True))
+    assert len(states) == len(STEP_LISTS[steps])
+    for state, u in zip(states, theirs, strict=True):
+        alpha, _ = levels(schedule, state.t)
+        torch.testing.assert_close(state.x, alpha * u, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "cosine"])
+@pytest.mark.parametrize("kind", ["v", "x0"])
+@pytest.mark.parametrize(
+    "steps", [[900, 700, 500, 300, 100], [999, 777, 555, 333, 111, 0], [999, 940, 500, 420, 20, 3]]
+)
+def test_dpm_solver_equals_diffusers(schedule: str, kind: str, steps: list[int]) -> None:
+    """Step by step. (Theirs works in float32, so neighbours such as 500, 499 would amplify it.)"""
+    from diffusers.schedulers import DPMSolverMultistepScheduler
+
+    scheduler = DPMSolverMultistepScheduler(
+        1000, beta_schedule=BETAS[schedule], prediction_type=KINDS[kind],
+        algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint",
+    )  # fmt: skip
+    scheduler.alphas_cumprod = Schedule(schedule).table()["alpha_bar"]
+    scheduler.set_timesteps(timesteps=steps)
+    output, x = network(schedule), normal(3, 1, 4, 4)
+    denoiser = lambda x, t, cond: output(x, round(float(t[0]) * 1000) - 1)  # noqa: E731
+    predict = predictor(Diffusion(schedule, kind), denoiser)
+    ours = dpmpp_2m(predict, x, first_times(scheduler, schedule), Schedule(schedule))
+    for t, state in zip(scheduler.timesteps, ours, strict=True):
+        x = scheduler.step(output(x, int(t)), t, x).prev_sample
+        torch.testing.assert_close(state.x, x.double(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m"])
+def test_second_order_flow_steps_equal_diffusers(sampler: str) -> None:
+    from diffusers.schedulers import DPMSolverMultistepScheduler, FlowMatchHeunDiscreteScheduler
+
+    def velocity(x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        return torch.tanh(3 * x) * (1 + t.reshape(-1, 1, 1, 1))
+
+    if sampler == "heun":
+        scheduler = FlowMatchHeunDiscreteScheduler(1000, shift=3.0)
+    else:
+        scheduler = DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        )
+    scheduler.set_timesteps(9)
+    x = start = normal(3, 1, 4, 4).float()
+    for t, sigma in zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True):
+        x = scheduler.step(velocity(x, sigma.expand(3)), t, x).prev_sample
+    times = scheduler.sigmas.double().unique().flip(0)  # Heun's names each of them twice
+    predict = predictor(Diffusion("flow", "flow"), velocity)
+    ours = sample(predict, start, times, Schedule("flow"), sampler=sampler)
+    torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", ["euler", "ddim"])
@@ -517,6 +705,37 @@ def test_guidance_is_linear_in_every_channel(guidance: float) -> None:
     torch.testing.assert_close(found[2], without[2])  # a label left open is not guided anywhere
 
 
+@pytest.mark.parametrize(
+    "t, acts", [(0.29, False), (0.3, True), (0.6, True), (0.9, True), (0.91, False)]
+)
+def test_guidance_acts_only_inside_its_interval(t: float, acts: bool) -> None:
+    x, asked = normal(4, 4, 2, 2), Labelled()
+    predict = predictor(Diffusion("flow", "x0"), asked, COND, 3.0, (0.3, 0.9))
+    found = predict(x, torch.tensor(t)).x0
+    torch.testing.assert_close(found, guided_output_at(x, t, 3.0 if acts else 1.0))
+    assert len(asked.asked[0]) == (8 if acts else 4)  # what does not act costs nothing
+
+
+def guided_output_at(x: Tensor, t: float, guidance: float) -> Tensor:
+    return predictor(Diffusion("flow", "x0"), Labelled(), COND, guidance)(x, torch.tensor(t)).x0
+
+
+def test_the_guidance_interval_holds_for_each_picture_of_a_batch() -> None:
+    x, t = normal(4, 4, 2, 2), torch.tensor([0.2, 0.5, 0.8, 0.95])
+    for guidance in (0.0, 3.0):
+        predict = predictor(Diffusion("flow", "x0"), Labelled(), COND, guidance, (0.3, 0.9))
+        found = predict(x, t).x0
+        for i, time in enumerate(t.tolist()):
+            alone = guided_output_at(x, time, guidance if 0.3 <= time <= 0.9 else 1.0)
+            torch.testing.assert_close(found[i], alone[i])
+
+
+@pytest.mark.parametrize("interval", [(0.9, 0.3), (-0.1, 0.5), (0.5, 1.1)])
+def test_a_guidance_interval_outside_of_the_times_is_refused(interval) -> None:
+    with pytest.raises(ValueError, match="0 <= low <= high <= 1"):
+        predictor(Diffusion("flow", "x0"), Labelled(), COND, 2.0, interval)
+
+
 def test_labels_are_never_dropped_while_sampling() -> None:
     asked = Labelled()
     predict = predictor(Diffusion("flow", "x0"), asked, COND, 2.0)
@@ -610,8 +829,27 @@ def test_a_grid_needs_a_step(steps: int) -> None:
 
 
 def test_unknown_samplers_list_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'plms'; known are ddpm, ddim, euler, heun"):
+    with pytest.raises(ValueError, match="'plms'; known are ddpm, ddim, euler, heun, dpmpp_2m"):
         sample(gaussian("flow"), normal(1, 1), UNEVEN, Schedule("flow"), sampler="plms")
+
+
+def test_a_sampler_of_ones_own_needs_no_name() -> None:
+    half, x = partial(ddim, eta=0.5), normal(4, 1)
+    run = (gaussian("flow"), x, UNEVEN, Schedule("flow"))
+    *_, last = half(*run, seeded(0))
+    assert get_sampler(half) is half
+    assert torch.equal(sample(*run, seeded(0), sampler=half), last.x)
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.5])
+def test_eta_is_a_share(eta: float) -> None:
+    with pytest.raises(ValueError, match=f"eta is 0 .* to 1 .*, not {eta}"):
+        list(ddim(gaussian("flow"), normal(1, 1), UNEVEN, Schedule("flow"), eta=eta))
+
+
+def test_exploding_coordinates_need_a_picture_in_the_noise() -> None:
+    with pytest.raises(ValueError, match="alpha, which is 0 at t = 1 of schedule 'flow'"):
+        list(heun(gaussian("flow"), normal(1, 1), UNEVEN, Schedule("flow"), exploding=True))
 
 
 @pytest.mark.parametrize("guidance", [0.0, 3.0])

@@ -143,6 +143,13 @@ def test_resume_refuses_what_is_no_checkpoint_of_this_model(tmp_path: Path) -> N
         go(denoiser_run(), folder=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("content", [[1, 2], {"weight": torch.zeros(2)}])
+def test_resume_refuses_a_file_of_something_else(content, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="no checkpoint of a training run.*remove it"):
+        go(denoiser_run(), folder=tmp_path, resume=True)
+
+
 # Interrupts
 
 

@@ -26,10 +26,13 @@ NOT_FILLED = "not filled in yet: replace the `...` in the cell above, run it, th
 
 
 class Verdict:
-    """True or False, as `bool` is, but silent: a notebook shows what was printed and no more."""
+    """True or False, as `bool` is, but silent: a notebook shows what was printed and no more.
 
-    def __init__(self, right: bool) -> None:
-        self.right = right
+    `said` is the printed sentence, for those who did not see it: `ldm grade` puts it into a table.
+    """
+
+    def __init__(self, right: bool, said: str = "") -> None:
+        self.right, self.said = right, said
 
     def __bool__(self) -> bool:
         return self.right
@@ -40,8 +43,9 @@ class Verdict:
 
 def verdict(fault: str | None, right: str = "") -> Verdict:
     """Print "Right: ..." where `fault` is None, "Not yet: <fault>" elsewhere; true when right."""
-    print(f"Not yet: {fault}" if fault else f"Right: {right}".rstrip(": "))
-    return Verdict(not fault)
+    said = f"Not yet: {fault}" if fault else f"Right: {right}".rstrip(": ")
+    print(said)
+    return Verdict(not fault, said)
 
 
 def judge(answer: Any, truth: Any, mistakes: Any = None, *, right: str = "", **options) -> Verdict:

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 00 · Start here: digits out of noise in ten minutes
 #
+# [Open in Colab](https://colab.research.google.com/github/ldm-course/ldm-course/blob/main/notebooks/00_start_here.ipynb)
+#
 # This notebook takes you straight to the destination. A trained latent diffusion model comes with the course: you load it, it draws digits that nobody ever wrote, and you watch it do so. Afterwards you read the map, and the other notebooks take you there on foot.
 #
 # The picture under "Digits that nobody wrote" is the goal of Part I. In notebook [06](06_training_a_latent_diffusion_model.ipynb) you will train such a model yourself.
@@ -16,11 +18,17 @@
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401
 
-if (
-    importlib.util.find_spec("ldmlib") is None
-):  # on Colab: install the course's library, nothing else
+# On Colab this installs the course's library and nothing else; elsewhere it does nothing.
+if importlib.util.find_spec("ldmlib") is None:
     source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source])
+try:
+    import ldmlib.latent  # noqa: F401
+except Exception as error:
+    raise ImportError(
+        f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
+        "runtime and run this cell again; elsewhere, start JupyterLab with `make lab`."
+    ) from None
 
 # %%
 import matplotlib.pyplot as plt
@@ -33,7 +41,7 @@ from ldmlib import LatentDiffusion, plotting
 #
 # **Predict.** We ask for every digit four times, from different noise. Will the four threes be the same three?
 
-# %%
+# %% mystnb={"image": {"alt": "Forty digits in four rows, 0 to 9 in each. All can be read, and no two of a column are alike."}}
 model = LatentDiffusion.from_pretrained("mnist")
 labels = torch.arange(10).repeat(4)
 pictures = model.sample(len(labels), labels, seed=0)
@@ -75,13 +83,13 @@ film = denoising_film(model, labels=[2, 3, 5, 8], seed=4)
 film
 
 # %% [markdown]
-# **Explain.** Drag the slider to the left, to step 0, and slowly back. (On a page without a running kernel the picture stays at the last step; the strip below shows some of the others.)
+# **Explain.** Drag the slider to the left, to step 0, and slowly back. Without a mouse: Tab leads from the cell to the slider, the arrow keys move it, and Shift + Tab leads back. (On a page without a running kernel the picture stays at the last step; the strip below shows some of the others.)
 #
 # - The **first row** is what the model really works on. It is no picture: it is a small block of numbers, called a *latent*.
 # - The **second row** is that block, translated into a picture.
 # - The **third row** is the model's guess of the end. The guess is blurred at first, since many digits are still possible, and it gets sharper as the choice narrows.
 
-# %%
+# %% mystnb={"image": {"alt": "Four digits, 2, 3, 5 and 8, a row each, at five times: blots at t = 0.8, shapes at 0.4, clear digits at 0."}}
 states = list(model.film(4, [2, 3, 5, 8], seed=4))
 frames = [model.decode(state.x) for state in states]
 plotting.film(frames, [f"t = {state.t:.1f}" for state in states], scale=0.9)
@@ -174,9 +182,10 @@ from ldmlib.check import start as check
 #
 # Make the model write 2026: four pictures, in this order.
 
-# %%
+# %% tags=["exercise"]
 year = ...  # model.sample( ... )
 
+# %% tags=["check", "nbval-check-output"]
 check.reads(year, "2026")
 
 # %% [markdown]
@@ -198,7 +207,7 @@ check.reads(year, "2026")
 #
 # </details>
 
-# %% tags=["solution"]
+# %% mystnb={"image": {"alt": "Four drawn digits that read 2, 0, 2, 6."}} tags=["solution"]
 year_solution = model.sample(4, [2, 0, 2, 6], seed=0)
 plotting.show(year_solution, scale=0.9)
 plt.show()
@@ -209,9 +218,10 @@ check.reads(year_solution, "2026")
 #
 # The model's sampler is called Heun. In each step it asks the denoiser twice: at the step's start and at its end, to take the mean. Only the very last step, down to no noise at all, asks once. How often is the denoiser asked in 10 steps?
 
-# %%
+# %% tags=["exercise"]
 calls = ...
 
+# %% tags=["check", "nbval-check-output"]
 check.evaluations(calls, steps=10)
 
 # %% [markdown]
@@ -239,6 +249,50 @@ print("the sampler counted", calls_solution)
 check.evaluations(calls_solution, steps=10)
 
 # %% [markdown]
+# ### Exercise 3: design your own
+#
+# Draw a number of your own, eight digits long or more, in as few `steps` as you dare while each digit is still read as you asked. Guess first: which digit will be the first to fail? There is no check: `bundled_classifier` from the top of the notebook is the judge.
+
+# %% tags=["exercise"]
+mine = ...  # model.sample( ..., steps=..., seed=... )
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Begin with many steps, and take fewer and fewer.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `bundled_classifier("mnist_features")(mine).argmax(1)` are the digits as they are read.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# There is no single one. The next cell tries a number at several counts of steps.
+#
+# </details>
+
+# %% tags=["solution"]
+number, reader = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6]), bundled_classifier("mnist_features")
+for steps in (1, 2, 3, 5, 8):
+    read = reader(model.sample(len(number), number, steps=steps, seed=0)).argmax(1)
+    print(f"{steps} steps: {int((read == number).sum())} of {len(number)} are read as asked for")
+
+# %% [markdown] tags=["teacher", "remove-cell"]
+# **For the teacher.** Exercises, minutes to allow, and what to listen for.
+#
+# | exercise | minutes | expected | typical wrong answer | what the check says |
+# |---|---|---|---|---|
+# | 1: write a year | 5 | `model.sample(4, [2, 0, 2, 6], seed=0)` | one label for all four pictures | "the same digit everywhere; give `labels` a list, one for each." |
+# | 2: count the work | 5 | 19 | 20: two looks in every step, the last one too | "almost: the last step, down to no noise, needs no second look." |
+# | 3: design your own | 10 | open: read the guess as well as the picture | a guess that was written afterwards | no check |
+#
+# Misconception to listen for: *the model looks a digit up*. Let two neighbours draw the same label with different seeds, then with the same seed.
+
+# %% [markdown]
 # ## The map
 #
 # Part I walks the whole way once. Each notebook says at its top what it needs and how long it takes.
@@ -246,13 +300,15 @@ check.evaluations(calls_solution, steps=10)
 # | notebook | the question it answers |
 # |---|---|
 # | **00** you are here | what is at the end of the road? |
-# | **01** `01_probability_and_latent_spaces` (in preparation) | what is a distribution of pictures, and why a latent variable? |
-# | **02** `02_gan_recap` (in preparation) | what is a GAN, and what of it survives in a latent diffusion model? |
+# | **01** [01_probability_and_latent_spaces](01_probability_and_latent_spaces.ipynb) | what is a distribution of pictures, and why a latent variable? |
+# | **02** [02_gan_recap](02_gan_recap.ipynb) | what is a GAN, and what of it survives in a latent diffusion model? |
 # | **03** [03_vae](03_vae.ipynb) | how does a picture become a small latent, and come back? |
 # | **04** [04_forward_diffusion](04_forward_diffusion.ipynb) | how is a picture destroyed, exactly? |
 # | **05** [05_unet](05_unet.ipynb) | which network can undo that? |
 # | **06** [06_training_a_latent_diffusion_model](06_training_a_latent_diffusion_model.ipynb) | how do I train the whole thing, here, in minutes? |
 # | **07** [07_evaluation_fid](07_evaluation_fid.ipynb) | is it any good, and how would I know? |
+#
+# Part II goes on from there, in any order: [08_faster_sampling](08_faster_sampling.ipynb) asks how few steps are enough, [09_flow_matching_and_distillation](09_flow_matching_and_distillation.ipynb) trains a student that needs one to four, and [10_text_to_image](10_text_to_image.ipynb) draws in colour what you ask for in words.
 #
 # In a hurry? Read 04, then 06. Want to know how good the digits above are? Go to 07.
 #
@@ -268,30 +324,14 @@ check.evaluations(calls_solution, steps=10)
 #
 # ## Quiz
 #
-# **1.** Which of the three parts is not needed any more when the model draws?
-#
-# <details><summary>Answer</summary>
-#
-# The encoder. Drawing starts from noise in the latent space and ends with the decoder.
-#
-# </details>
-#
-# **2.** Why does the guess in the film's third row begin blurred?
-#
-# <details><summary>Answer</summary>
-#
-# From pure noise, many different digits are possible. The best guess is close to their mean, and a mean of digits is a blur.
-#
-# </details>
-#
-# **3.** Why does it matter that the latent is small?
-#
-# <details><summary>Answer</summary>
-#
-# The denoiser is the expensive part, and it is asked many times for each picture. A smaller input makes every one of these calls cheaper.
-#
-# </details>
-#
+# Choose an answer: each of them, right or wrong, gets a reason.
+
+# %% tags=["quiz"]
+from ldmlib.widgets import quiz
+
+quiz("00_start_here")
+
+# %% [markdown]
 # ## Where to go next
 #
 # To [04](04_forward_diffusion.ipynb), the first of the three parts that needs no training; or to [03](03_vae.ipynb), which begins with the autoencoder.

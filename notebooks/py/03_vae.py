@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 03 · VAE: a latent space you can walk in
 #
+# [Open in Colab](https://colab.research.google.com/github/ldm-course/ldm-course/blob/main/notebooks/03_vae.ipynb)
+#
 # You will turn one inequality, the ELBO, into a few lines of code, and end with the first stage of a latent diffusion model: a network that turns pictures into small, well-behaved latents and back.
 #
 # This is what you will have made:
@@ -29,11 +31,17 @@
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401
 
-if (
-    importlib.util.find_spec("ldmlib") is None
-):  # on Colab: install the course's library, nothing else
+# On Colab this installs the course's library and nothing else; elsewhere it does nothing.
+if importlib.util.find_spec("ldmlib") is None:
     source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source])
+try:
+    import ldmlib.latent  # noqa: F401
+except Exception as error:
+    raise ImportError(
+        f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
+        "runtime and run this cell again; elsewhere, start JupyterLab with `make lab`."
+    ) from None
 
 # %%
 import matplotlib.pyplot as plt
@@ -43,14 +51,14 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from ldmlib import data, metrics, plotting
-from ldmlib.autoencoder import AutoencoderConfig, AutoencoderLossConfig, DiagonalGaussian
-from ldmlib.autoencoder import perceptual_distance
+from ldmlib.autoencoder import AutoencoderConfig, DiagonalGaussian
+from ldmlib.autoencoder_loss import AutoencoderLossConfig, perceptual_distance
 from ldmlib.check import vae as check
 from ldmlib.features import bundled_classifier, extract, in_batches
 from ldmlib.images import from_uint8, to_uint8
 from ldmlib.recipes import Recipe, assemble, train_autoencoder
 from ldmlib.rng import seeded
-from ldmlib.training import TrainConfig, train
+from ldmlib.training import TrainConfig, resumable, train
 
 torch.manual_seed(0)
 plt.rcParams["figure.dpi"] = 80
@@ -116,7 +124,7 @@ print("rsample: can be differentiated:", Normal(m, s).rsample().requires_grad)
 
 # %% tags=["nbval-check-output"]
 def reparameterise(mean, logvar, generator=None):
-    eps = torch.randn(mean.shape, generator=generator)
+    eps = torch.randn(mean.shape, generator=generator).to(mean)  # drawn on the CPU, wherever we are
     return mean + torch.exp(logvar / 2) * eps
 
 
@@ -307,7 +315,8 @@ def train_small(beta, steps=800):
 
     torch.manual_seed(0)
     config = TrainConfig(steps=steps, lr=3e-3, ema=0.0, precision="float32")
-    return train(SmallVAE(), objective, (x, None), config, progress=False).model.eval()
+    options = {"progress": False, **resumable("03_small_vae", beta, config)}
+    return train(SmallVAE(), objective, (x, None), config, **options).model.eval()
 
 
 # %% [markdown]
@@ -359,7 +368,7 @@ plt.show()
 #
 # Do the decoder's dreams look like digits? Draw $z$ from the prior, and decode.
 
-# %%
+# %% mystnb={"image": {"alt": "Three rows of digits decoded from random points: at beta 0.1 several are no digits, at 1 most can be read but are soft, at 5 they are blurred."}}
 prior = torch.randn(14, 2, generator=seeded(6))
 with torch.no_grad():
     dreams = {f"beta {beta}: from the prior": model.decoder(prior) for beta, model in small.items()}
@@ -371,7 +380,7 @@ plt.show()
 #
 # Two numbers fit on paper, so here is the whole latent space of $\beta = 1$. The grid is even in probability: each picture stands for an equal share of the prior.
 
-# %%
+# %% mystnb={"image": {"alt": "A 14 by 14 map of decoded digits: 0 at the left, 1 at the right, 6 at the bottom, 5, 3, 9 and 7 along the top; neighbours look alike."}}
 vae = small[1.0]
 ticks = Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 14))
 places = torch.cartesian_prod(ticks.flip(0), ticks).flip(1)
@@ -414,7 +423,8 @@ def first_stage(steps=350, **loss):
     """Train an autoencoder, shortly, with the loss terms given."""
     training = TrainConfig(steps=steps, batch_size=64, lr=3e-3, ema=0.0, precision="float32")
     recipe = Recipe(shape, AutoencoderLossConfig(**loss), training)
-    return train_autoencoder(x, recipe, perceptual, progress=False).model.eval()
+    options = {"progress": False, **resumable("03_first_stage", recipe)}
+    return train_autoencoder(x, recipe, perceptual, **options).model.eval()
 
 
 # %% tags=["nbval-check-output"]
@@ -423,7 +433,7 @@ posterior = plain.encode(test_x[:8])
 print("pictures", tuple(test_x[:8].shape), "-> latents", tuple(posterior.mean.shape))
 print("numbers per picture:", test_x[0].numel(), "->", posterior.mean[0].numel())
 
-# %%
+# %% mystnb={"image": {"alt": "The latents of eight digits as 8 by 8 grey maps, a row for each of four channels: in the second the digits can be read, in the others hardly."}}
 z = posterior.mean.detach()
 z = 2 * (z - z.mean((0, 2, 3), keepdim=True)) / z.std((0, 2, 3), keepdim=True)
 plotting.show_latents(z, "a row for each latent channel, contrast stretched", scale=0.8)
@@ -511,7 +521,7 @@ for name, y in copies.items():
     error, sharp = (y - test_x).abs().mean(), edges(y) / edges(test_x)
     print(f"{name:18}{nats:6.0f}  {error:.4f}  {rfid(y):6.1f}  {sharp:.2f}")
 
-# %%
+# %% mystnb={"image": {"alt": "Five rows of twelve digits. L2 gives them back slightly soft; L1 and KL alone gives black squares; L1 with features gives them back, and with the adversary as well."}}
 plotting.show_rows({"original": test_x[:12]} | {name: y[:12] for name, y in copies.items()})
 plt.show()
 
@@ -692,12 +702,13 @@ print("all pictures alike:", float(grey.std(0).mean()) < 0.1 * float(good.std(0)
 # Above, $p$ was $\mathcal N(0, I)$. Write the general formula, for independent Gaussians with means and *standard deviations* of shape `(n, d)`. Return one number a row.
 
 
-# %%
+# %% tags=["exercise"]
 def kl_of_gaussians(mean_q, std_q, mean_p, std_p):
     """KL(q || p) in nats, (n,)."""
     return ...
 
 
+# %% tags=["check", "nbval-check-output"]
 check.kl(kl_of_gaussians)
 
 # %% [markdown]
@@ -734,12 +745,13 @@ check.kl(kl_of_gaussians_solution)
 # Without scrolling up: draw $z$ from `mean` and `logvar`, both `(n, d)`. The check looks at thousands of draws, and at the gradients.
 
 
-# %%
+# %% tags=["exercise"]
 def draw(mean, logvar):
     """One draw for each entry, (n, d)."""
     return ...
 
 
+# %% tags=["check", "nbval-check-output"]
 check.reparameterise(draw)
 
 # %% [markdown]
@@ -775,12 +787,13 @@ check.reparameterise(draw_solution)
 # Not the loss, the bound: for pictures `(n, C, H, W)`, a posterior `(n, d)` and a decoder that is sure up to `sigma`. Leave out the constant. Return one number a picture.
 
 
-# %%
+# %% tags=["exercise"]
 def elbo(x, x_hat, mean, logvar, sigma):
     """The ELBO without its constant, (n,): higher is better."""
     return ...
 
 
+# %% tags=["check", "nbval-check-output"]
 check.elbo(elbo)
 
 # %% [markdown]
@@ -817,7 +830,7 @@ check.elbo(elbo_solution)
 # Two functions that belong together. The first measures latents `(n, c, h, w)`; both results have the shape `(1, c, 1, 1)`. The second goes back from scaled latents to those that the decoder knows.
 
 
-# %%
+# %% tags=["exercise"]
 def latent_scale(z):
     """(mean, std) of each channel, both (1, c, 1, 1)."""
     return ...
@@ -828,6 +841,7 @@ def unscale(z_scaled, mean, std):
     return ...
 
 
+# %% tags=["check", "nbval-check-output"]
 check.latent_scale(latent_scale)
 check.unscale(unscale)
 
@@ -864,6 +878,23 @@ check.latent_scale(latent_scale_solution)
 check.unscale(unscale_solution)
 
 # %% [markdown]
+# ### Design your own
+#
+# Design a first stage for a denoiser: choose the number of latent channels and the weight of the KL, at a latent that holds at most a quarter of the picture's numbers. Predict which of your two choices costs more sharpness, and which makes the latents easier to walk in. Then train, and look with the eyes of sections 6 and 7.
+
+# %% [markdown] tags=["teacher", "remove-cell"]
+# **For the teacher.** Exercises, minutes to allow, and what to listen for.
+#
+# | exercise | minutes | expected | typical wrong answer | what the check says |
+# |---|---|---|---|---|
+# | 1: KL of two Gaussians | 10 | formula of hint 1, summed over the last axis | standard deviations used as variances | "the arguments are standard deviations, and you use them as variances: square them first." |
+# | 2: the draw | 6 | `mean + exp(logvar / 2) * randn_like(mean)` | `exp(logvar)` as width | "you multiply by the variance: the std is exp(logvar / 2), not exp(logvar)." |
+# | 3: the ELBO itself | 10 | fit minus KL, summed over pixels | squares averaged over the pixels | "the squares are averaged over the pixels: sum them. With the mean the KL term wins and the latents go silent." |
+# | 4: the latent scale | 8 | axes 0, 2 and 3; back: multiply, then add | one number over all channels | "that is one number over all channels: a quiet channel would stay quiet. Leave axis 1 out of the average." |
+#
+# Misconception to listen for: *the KL is there to make pictures better*. It makes them worse and the latents smoother; section 7 shows what that buys.
+
+# %% [markdown]
 # ## Recap
 #
 # 1. Draw as mean + std · noise, and gradients pass through the draw.
@@ -874,30 +905,14 @@ check.unscale(unscale_solution)
 #
 # ## Quiz
 #
-# **1.** Your VAE's KL term is 0.00 after one epoch. Is that good news?
-#
-# <details><summary>Answer</summary>
-#
-# No. The latents carry no information, and every picture decodes to the same average. Look for a mean where a sum belongs, or for a $\beta$ that is too large.
-#
-# </details>
-#
-# **2.** Why not sample an LDM's latents straight from $\mathcal N(0, I)$ and skip the diffusion model?
-#
-# <details><summary>Answer</summary>
-#
-# With a light KL the latents are far from a standard normal: neighbours belong together, and the background is always the same. The decoder would get latents that it never saw.
-#
-# </details>
-#
-# **3.** Two first stages have the same reconstruction error. How would you choose?
-#
-# <details><summary>Answer</summary>
-#
-# Shake their latents, and prefer the one whose pictures suffer less. The final word has the score of the pictures that a diffusion model generates with each.
-#
-# </details>
-#
+# Choose an answer: each of them, right or wrong, gets a reason.
+
+# %% tags=["quiz"]
+from ldmlib.widgets import quiz
+
+quiz("03_vae")
+
+# %% [markdown]
 # ## Where to go next
 #
 # [04](04_forward_diffusion.ipynb) puts noise on digits and latents. [06](06_training_a_latent_diffusion_model.ipynb) trains this first stage for longer, and the diffusion model on top of it.

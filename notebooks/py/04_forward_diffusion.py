@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 04 · Forward diffusion: destroying a digit, exactly
 #
+# [Open in Colab](https://colab.research.google.com/github/ldm-course/ldm-course/blob/main/notebooks/04_forward_diffusion.ipynb)
+#
 # Before a network can learn to remove noise, we must know exactly how noise is put in. At the end of this notebook you can bring any digit to any noise level in one line, and you can write down the step back in closed form.
 #
 # The first picture below shows what this is about: one digit on its way from $t = 0$ (the picture) to $t = 1$ (noise).
@@ -14,11 +16,17 @@
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401
 
-if (
-    importlib.util.find_spec("ldmlib") is None
-):  # on Colab: install the course's library, nothing else
+# On Colab this installs the course's library and nothing else; elsewhere it does nothing.
+if importlib.util.find_spec("ldmlib") is None:
     source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source])
+try:
+    import ldmlib.latent  # noqa: F401
+except Exception as error:
+    raise ImportError(
+        f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
+        "runtime and run this cell again; elsewhere, start JupyterLab with `make lab`."
+    ) from None
 
 # %%
 import math
@@ -34,7 +42,7 @@ from ldmlib.widgets import schedule_explorer
 
 generator = seeded(0)
 
-# %%
+# %% mystnb={"image": {"alt": "A handwritten 3 in nine stages, from the clean digit at the left to pure noise at the right."}}
 digits, labels = data.mnist("test").random_subset(64, seed=3).as_tensors()
 digit = digits[labels == 3][:1]
 eps = torch.randn(digit.shape, generator=generator)
@@ -63,7 +71,7 @@ def one_step(x, beta):
     return (1 - beta).sqrt() * x + beta.sqrt() * torch.randn(x.shape, generator=generator)
 
 
-# %%
+# %% mystnb={"image": {"alt": "The same 3 after 0, 10, 50, 100, 200, 300, 500 and 1000 small steps: it fades into noise and can hardly be read after 300."}}
 x = digit
 shown = {0: x}
 for i, beta in enumerate(betas, start=1):
@@ -187,7 +195,7 @@ print("largest difference between jump and Diffusion.add_noise below 1e-6:", lar
 names = ("linear", "cosine", "flow")
 plotting.schedules(names)
 plt.show()
-# %%
+# %% mystnb={"image": {"alt": "Three rows of ten stages, one for each schedule: with linear the 3 is lost before the middle, with cosine and flow well after it."}}
 times = torch.linspace(0.05, 0.95, 10)
 rows = {}
 for name in names:
@@ -241,12 +249,14 @@ print("at SNR 1 the three pictures are one picture, to 1e-3:", largest < 1e-3)
 # %% [markdown]
 # This is why the library can treat DDPM, cosine diffusion and flow matching with the same few lines: they walk the same road at different speeds.
 #
-# **Change.** Drag $t$ and choose other schedules. (On a page without a running kernel the picture stays still.) Where does the 7 become unreadable to you? Note the SNR there: it is nearly the same for all schedules.
+# **Question for the sliders.** Take each schedule in turn, and drag $t$ up until you can no longer read the 7. At which $t$ is that, and at which SNR? Which of the two is the same for all schedules? (A page without a running kernel shows frames made beforehand.)
 
 # %%
 schedule_explorer()
 
 # %% [markdown]
+# **Explain.** The time differs from schedule to schedule, the SNR hardly does. What can be read depends on how strong the picture stands beside the noise; a schedule only says *when* that is.
+#
 # ## 4. What is left at the end
 #
 # At $t = 1$ the sampler of [06](06_training_a_latent_diffusion_model.ipynb) starts from pure noise. Was the training data at $t = 1$ pure noise as well?
@@ -260,7 +270,7 @@ for name in ("linear", "scaled_linear", "cosine", "flow"):
 # %% [markdown]
 # `scaled_linear` is the schedule of Stable Diffusion. Its last state still holds some of the picture: not enough for the eye, but a network sees it. Average 2,000 noised copies of one digit at $t = 1$: the noise cancels, and what is left over is the digit.
 
-# %%
+# %% mystnb={"image": {"alt": "For three schedules a 3, one draw at the last step, pure noise to the eye, and ten times the mean of many: with scaled linear the 3 is still there, with the others nothing is."}}
 left = {}
 for name in ("scaled_linear", "linear", "flow"):
     alpha, sigma = Schedule(name).alpha_sigma(1.0)
@@ -475,11 +485,12 @@ from ldmlib.check import forward as check
 # Data have variance $v$, not 1. What is the variance of $x_t = \alpha x_0 + \sigma \varepsilon$?
 
 
-# %%
+# %% tags=["exercise"]
 def variance(alpha, sigma, v):
     return ...  # variance of alpha x_0 + sigma eps, if x_0 has variance v
 
 
+# %% tags=["check", "nbval-check-output"]
 check.variance(variance)
 
 # %% [markdown]
@@ -515,11 +526,12 @@ check.variance(variance_solution)
 # At which $t$ does the flow schedule have a given SNR? Remember: $\alpha = 1 - t$, $\sigma = t$.
 
 
-# %%
+# %% tags=["exercise"]
 def time_of_snr(snr):
     return ...  # the time t at which the flow schedule has alpha^2 / sigma^2 = snr
 
 
+# %% tags=["check", "nbval-check-output"]
 check.time_of_snr(time_of_snr)
 
 # %% [markdown]
@@ -555,11 +567,12 @@ check.time_of_snr(time_of_snr_solution)
 # You have $x_s$ and want $x_t$ at a later time: $x_t = r\, x_s + \sqrt{a}\; \varepsilon$. Return $r$ and $a$. It must work for every schedule, and `schedule.alpha(t)` and `schedule.sigma(t)` are all you need.
 
 
-# %%
+# %% tags=["exercise"]
 def step_forward(s, t, schedule):
     return ...  # (r, a): the factor and the added variance of the step from s to t
 
 
+# %% tags=["check", "nbval-check-output"]
 check.one_step(step_forward)
 
 # %% [markdown]
@@ -596,11 +609,12 @@ check.one_step(step_forward_solution)
 # In papers the mean of $q(x_s \mid x_t, x_0)$ stands with one denominator only, $\sigma_t^2$. Bring the formula of section 5 to that form, and write it down. `x0` and `x_t` are tensors.
 
 
-# %%
+# %% tags=["exercise"]
 def posterior_mean(x0, x_t, s, t, schedule):
     return ...  # mean of q(x_s | x_t, x_0), divided by nothing but sigma(t)^2
 
 
+# %% tags=["check", "nbval-check-output"]
 check.posterior_mean(posterior_mean)
 
 # %% [markdown]
@@ -633,6 +647,23 @@ def posterior_mean_solution(x0, x_t, s, t, schedule):
 check.posterior_mean(posterior_mean_solution)
 
 # %% [markdown]
+# ### Design your own
+#
+# Design a schedule: two functions $\alpha(t)$ and $\sigma(t)$ that keep the variance at 1, end without a trace of the picture, and make picture and noise equally strong at $t = 0.3$. Draw a digit's way beside the three of section 3. What would a network find hard about yours?
+
+# %% [markdown] tags=["teacher", "remove-cell"]
+# **For the teacher.** Exercises, minutes to allow, and what to listen for.
+#
+# | exercise | minutes | expected | typical wrong answer | what the check says |
+# |---|---|---|---|---|
+# | 1: the variance of $x_t$ | 5 | $\alpha^2 v + \sigma^2$ | factors not squared | "neither factor is squared, but a factor comes out of a variance squared." |
+# | 2: the time of a noise level | 6 | $1 / (1 + \sqrt{\text{SNR}})$ | the root is missing | "the SNR is the square of alpha / sigma: a root is missing." |
+# | 3: one step | 10 | $r = \alpha_t / \alpha_s$, $a = \sigma_t^2 - r^2 \sigma_s^2$ | $a = 1 - r^2$, from the DDPM formula | "1 - r^2 holds only where alpha^2 + sigma^2 = 1; the flow schedule is another." |
+# | 4: the posterior's mean | 12 | $(r \sigma_s^2 x_t + a \alpha_s x_0) / \sigma_t^2$ | weights exchanged | "the weights are swapped: x_t counts for more the more noise x_s holds, sigma(s)^2." |
+#
+# Misconception to listen for: *noise is added until the picture is gone*. The picture is also shrunk; exercise 1 and section 4 show what happens otherwise.
+
+# %% [markdown]
 # ## Recap
 #
 # 1. Forward diffusion shrinks the picture and adds Gaussian noise. Nothing is learned.
@@ -643,30 +674,14 @@ check.posterior_mean(posterior_mean_solution)
 #
 # ## Quiz
 #
-# **1.** Why does training never walk the steps one by one?
-#
-# <details><summary>Answer</summary>
-#
-# The jump has the same distribution and costs one line. So each training example can be noised to its own random time.
-#
-# </details>
-#
-# **2.** Two schedules have the same SNR at some time. What can still differ between their $x_t$?
-#
-# <details><summary>Answer</summary>
-#
-# Only the scale, $\sqrt{\alpha^2 + \sigma^2}$. Divide by it, and the pictures agree.
-#
-# </details>
-#
-# **3.** The posterior is exact. Why do we need a network at all?
-#
-# <details><summary>Answer</summary>
-#
-# It needs $x_0$, which is what we want to generate. The network gives a guess of it, from $x_t$ and $t$.
-#
-# </details>
-#
+# Choose an answer: each of them, right or wrong, gets a reason.
+
+# %% tags=["quiz"]
+from ldmlib.widgets import quiz
+
+quiz("04_forward_diffusion")
+
+# %% [markdown]
 # ## Where to go next
 #
 # [05](05_unet.ipynb) builds the network that guesses. [06](06_training_a_latent_diffusion_model.ipynb) trains the whole model.

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 05 · The UNet: a network that knows how noisy its input is
 #
+# [Open in Colab](https://colab.research.google.com/github/ldm-course/ldm-course/blob/main/notebooks/05_unet.ipynb)
+#
 # You will build the denoiser of every diffusion model from four small parts, train it, and hold it beside the best denoiser that can exist.
 #
 # This is what you will have made:
@@ -31,11 +33,17 @@
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401
 
-if (
-    importlib.util.find_spec("ldmlib") is None
-):  # on Colab: install the course's library, nothing else
+# On Colab this installs the course's library and nothing else; elsewhere it does nothing.
+if importlib.util.find_spec("ldmlib") is None:
     source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source])
+try:
+    import ldmlib.latent  # noqa: F401
+except Exception as error:
+    raise ImportError(
+        f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
+        "runtime and run this cell again; elsewhere, start JupyterLab with `make lab`."
+    ) from None
 
 # %%
 import math
@@ -100,7 +108,7 @@ def noised(x, t):
     return diffusion.add_noise(x, noise[: len(x)], torch.full((len(x),), float(t)))
 
 
-# %%
+# %% mystnb={"image": {"alt": "Ten small digits in five rows with more and more noise: all can be read at t = 0.1, none at 0.9."}}
 plotting.show_rows({f"t = {t:.1f}": to_picture(noised(fresh[:10], t)) for t in times})
 plt.show()
 
@@ -457,7 +465,7 @@ def train_unet(network, target, steps=200):
     return network.eval(), state.history
 
 
-# %%
+# %% mystnb={"image": {"alt": "A curve of the training loss against 200 steps: from 0.9 steeply to 0.35, then slowly to 0.3."}}
 torch.manual_seed(0)
 net, history = train_unet(SmallUNet(), "v")
 plotting.loss_curve(history)
@@ -594,7 +602,7 @@ def draw_attention(panels, digit, t, place):
         panel.set_axis_off()
 
 
-# %%
+# %% mystnb={"image": {"alt": "Three rows: a noisy digit with a square around one place, and four maps of where that place looks, one for each head. Some heads have one bright spot on a far stroke, others look everywhere alike."}}
 figure, panels = plt.subplots(3, 5, figsize=(7, 4.4), layout="constrained")
 for row, (digit, t, place) in zip(panels, [(0, 0.3, 5), (1, 0.3, 9), (1, 0.6, 9)]):
     draw_attention(row, digit, t, place)
@@ -834,7 +842,7 @@ start = sampling.initial_noise(torch.empty(40, 1, 16, 16), curve, seeded(7))
 predict = sampling.predictor(diffusion, net)
 
 
-# %%
+# %% mystnb={"image": {"alt": "Forty small pictures drawn by the trained network: strokes like those of digits, and some digits that can be read."}}
 samples = sampling.sample(predict, start, sampling.time_grid(12), curve, sampler="heun")
 plotting.show(to_picture(samples), columns=20)
 plt.show()
@@ -883,23 +891,33 @@ except ValueError as complaint:
 # %% [markdown]
 # ## Exercises
 #
-# ### 1. The time embedding, without a loop
+# Each check says what is wrong, in words. Run it as often as you like.
+#
+# ### Exercise 1: the time embedding, without a loop
 #
 # Write `my_embedding(t, dim)` for a whole batch: `t` of shape `(n,)`, the result of shape `(n, dim)`, sines first.
 
 
-# %%
+# %% tags=["exercise"]
 def my_embedding(t, dim):
     return ...  # your lines here
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["check", "nbval-check-output"]
 check.embedding(my_embedding)
 
 # %% [markdown]
-# **Hint 1.** `torch.arange(dim // 2)` gives all $i$ at once; from it follow all frequencies in one line.
+# <details><summary>Hint 1</summary>
 #
-# **Hint 2.** `t[:, None] * frequency` has a row for each time and a column for each frequency. Do not forget the 1000.
+# `torch.arange(dim // 2)` gives all $i$ at once; from it follow all frequencies in one line.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `t[:, None] * frequency` has a row for each time and a column for each frequency. Do not forget the 1000.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -917,7 +935,7 @@ def embedding_solution(t, dim):
 
 check.embedding(embedding_solution)
 # %% [markdown]
-# ### 2. Read a UNet
+# ### Exercise 2: read a UNet
 #
 # `UNetConfig(in_channels=4, channels=(32, 64, 128), blocks=2)` gets latents of 4 x 64 x 64. Every layer on the way down leaves a skip, and so does the stem. The way up has `blocks + 1` blocks a level. Without running it, fill in:
 #
@@ -925,16 +943,24 @@ check.embedding(embedding_solution)
 # - `middle`: the shape in the middle, `(channels, height, width)`;
 # - `last_block`: how many channels go *into* the very last block of the way up.
 
-# %%
+# %% tags=["exercise"]
 my_shapes = {"skips": ..., "middle": ..., "last_block": ...}
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["check", "nbval-check-output"]
 check.shapes(my_shapes)
 # %% [markdown]
-# **Hint 1.** Draw the way down as in section 5, now with two blocks a level. How many halvings lie between three levels?
+# <details><summary>Hint 1</summary>
 #
-# **Hint 2.** What comes from below, and what lies beside it? The skip that was kept first is taken last.
+# Draw the way down as in section 5, now with two blocks a level. How many halvings lie between three levels?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# What comes from below, and what lies beside it? The skip that was kept first is taken last.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -947,23 +973,31 @@ shapes_solution = {"skips": 1 + 3 * 2 + 2, "middle": (128, 64 // 4, 64 // 4), "l
 check.shapes(shapes_solution)
 
 # %% [markdown]
-# ### 3. Scale and shift
+# ### Exercise 3: scale and shift
 #
 # Write `my_film(h, scale, shift)` from memory: `h` has the shape `(n, c, H, W)`, `scale` and `shift` have `(n, c)`. With `scale = 0` and `shift = 0` nothing may change.
 
 
-# %%
+# %% tags=["exercise"]
 def my_film(h, scale, shift):
     return ...  # your lines here
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["check", "nbval-check-output"]
 check.film(my_film)
 
 # %% [markdown]
-# **Hint 1.** One number belongs to a whole picture of $H \times W$: give `scale` two more axes of length 1, at the end.
+# <details><summary>Hint 1</summary>
 #
-# **Hint 2.** What must the factor be when `scale` is 0?
+# One number belongs to a whole picture of $H \times W$: give `scale` two more axes of length 1, at the end.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# What must the factor be when `scale` is 0?
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -980,23 +1014,31 @@ def film_solution(h, scale, shift):
 check.film(film_solution)
 
 # %% [markdown]
-# ### 4. The picture from $v$
+# ### Exercise 4: the picture from $v$
 #
 # Given $v = \alpha\,\epsilon - \sigma\,x_0$ and $x_t = \alpha\,x_0 + \sigma\,\epsilon$ with $\alpha^2 + \sigma^2 = 1$, write `my_x0(v, x_t, alpha, sigma)`. Derive it; do not look it up in section 6.
 
 
-# %%
+# %% tags=["exercise"]
 def my_x0(v, x_t, alpha, sigma):
     return ...  # your lines here
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["check", "nbval-check-output"]
 check.x0_from_v(my_x0)
 
 # %% [markdown]
-# **Hint 1.** $(x_t, v)$ is $(x_0, \epsilon)$ turned by an angle. Turn it back.
+# <details><summary>Hint 1</summary>
 #
-# **Hint 2.** Which two multiples of $x_t$ and $v$ make $\epsilon$ vanish when you add them?
+# $(x_t, v)$ is $(x_0, \epsilon)$ turned by an angle. Turn it back.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Which two multiples of $x_t$ and $v$ make $\epsilon$ vanish when you add them?
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -1013,6 +1055,23 @@ def x0_solution(v, x_t, alpha, sigma):
 check.x0_from_v(x0_solution)
 
 # %% [markdown]
+# ### Design your own
+#
+# Design a UNet for latents of 4 x 32 x 32 with at most a million parameters: choose `channels`, `blocks` and `heads` of a `UNetConfig`, and count with `count_parameters`. Predict first which of the three is the most expensive, and where its parameters sit.
+
+# %% [markdown] tags=["teacher", "remove-cell"]
+# **For the teacher.** Exercises, minutes to allow, and what to listen for.
+#
+# | exercise | minutes | expected | typical wrong answer | what the check says |
+# |---|---|---|---|---|
+# | 1: the time embedding | 8 | sines and cosines of `1000 t` times the frequencies | t not scaled | "t is not scaled: multiply it by 1000 first, or .1 and .9 look almost alike." |
+# | 2: read a UNet | 10 | 9 skips, (128, 16, 16), 64 | the halvings are not counted | "`skips`: the two layers that halve the picture leave a skip too." |
+# | 3: scale and shift | 5 | `h * (1 + scale) + shift` with two more axes | the axes are missing | "wrong axis: without [:, :, None, None] PyTorch lines (n, c) up with height and width, and says nothing when the sizes happen to fit." |
+# | 4: the picture from $v$ | 8 | $\alpha x_t - \sigma v$ | plus instead of minus | "a sign: v points from the picture to the noise, so its share is taken away (minus)." |
+#
+# Misconception to listen for: *the network outputs the picture*. Ask which of the four targets of section 11 it was trained on, and how the others follow from it.
+
+# %% [markdown]
 # ## Recap
 #
 # 1. A denoiser must know the noise level; a vector of waves of $1000\,t$ tells it, through a scale and a shift in every block.
@@ -1023,30 +1082,14 @@ check.x0_from_v(x0_solution)
 #
 # ## Quiz
 #
-# **1.** Your first loss is 0.3 with the target $\epsilon$ and a zero-initialised last layer. What does it tell you?
-#
-# <details><summary>Answer</summary>
-#
-# It should be 1, the variance of the noise. Something divides the loss, the noise is not standard normal, or the target is not $\epsilon$.
-#
-# </details>
-#
-# **2.** Why is the denoised picture at much noise a blur, and would a larger network mend it?
-#
-# <details><summary>Answer</summary>
-#
-# No. The squared error asks for the mean of all pictures that could be behind the noise; the exact denoiser blurs as well. Sharpness comes from walking down in many steps.
-#
-# </details>
-#
-# **3.** A network reaches exactly the error of the `IdealDenoiser` of its training set, at every noise level. Should you be glad?
-#
-# <details><summary>Answer</summary>
-#
-# No. Driven by it, a sampler can only repeat the training pictures.
-#
-# </details>
-#
+# Choose an answer: each of them, right or wrong, gets a reason.
+
+# %% tags=["quiz"]
+from ldmlib.widgets import quiz
+
+quiz("05_unet")
+
+# %% [markdown]
 # ## Where to go next
 #
 # - [06](06_training_a_latent_diffusion_model.ipynb) puts this network into the latent space of an autoencoder and trains the whole thing.

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 07 · Evaluation: is it any good, and how would you know?
 #
+# [Open in Colab](https://colab.research.google.com/github/ldm-course/ldm-course/blob/main/notebooks/07_evaluation_fid.ipynb)
+#
 # You will learn to give a set of generated pictures an honest score, and to know what the score
 # cannot see.
 #
@@ -31,11 +33,17 @@
 # %% tags=["setup"]
 import importlib.util, os, subprocess, sys  # noqa: E401
 
-if (
-    importlib.util.find_spec("ldmlib") is None
-):  # on Colab: install the course's library, nothing else
+# On Colab this installs the course's library and nothing else; elsewhere it does nothing.
+if importlib.util.find_spec("ldmlib") is None:
     source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source])
+try:
+    import ldmlib.latent  # noqa: F401
+except Exception as error:
+    raise ImportError(
+        f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
+        "runtime and run this cell again; elsewhere, start JupyterLab with `make lab`."
+    ) from None
 
 # %%
 import time
@@ -47,9 +55,12 @@ import torch.nn.functional as F
 from ldmlib import LatentDiffusion, metrics, plotting
 from ldmlib.check import evaluation as check
 from ldmlib.data import mnist
+from ldmlib.gan_model import Gan
 from ldmlib.images import from_uint8, resize
 from ldmlib.layers import count_parameters
+from ldmlib.presets import mnist_vae
 from ldmlib.probability import ring
+from ldmlib.recipes import train_autoencoder
 
 torch.manual_seed(7)
 train, test = mnist("train"), mnist("test")
@@ -307,7 +318,7 @@ print(
 )
 print("the copy scores better than honest digits:", fids["copied"] < fids["honest"])
 
-# %%
+# %% mystnb={"image": {"alt": "Four clouds of blue points over the grey cloud of real digits: honest, blurred and copied ones lie where the real ones do; the collapsed set is a few points."}}
 fig, panels = plt.subplots(1, 4, figsize=(11, 2.9), sharex=True, sharey=True)
 for ax, (name, (f, _)) in zip(panels, seen.items()):
     ax.scatter(*plane(evaluator.held_out[:2000]), s=3, color="lightgrey")
@@ -592,7 +603,82 @@ for name in ("blurred", "collapsed", "copied"):
 #
 # Therefore: one score to rank (FID or KID with n and floor), precision and recall to say *what* is
 # wrong, the neighbours to be sure, and your eyes on random samples.
+
+# %% [markdown]
+# ### Spoil them yourself
 #
+# The explorer takes 200 held-out digits and spoils them as you say. The dashed lines are what 200
+# real digits score on average: 200 is little, but more than the 128 features. FID compares with all
+# training digits, the other three with 200 of them.
+#
+# **Question for the sliders.** Move one slider at a time, and look at the pictures as well. Which
+# is seen first by the scores: a faint blur, a faint noise, a little less light? Halve the number of
+# `kinds` again and again: which score falls first, and which one never?
+
+# %%
+from ldmlib.widgets import fid_explorer
+
+few = test.random_subset(200, seed=3).as_tensors()[0]
+fid_explorer(evaluator, few)
+
+# %% [markdown]
+# For readers without a kernel, each slider by itself:
+
+# %%
+from ldmlib.widgets.scores import Scorer, spoil
+
+scorer = Scorer(evaluator, len(few))
+knobs = {
+    "blur": [0.0, 0.25, 0.5, 0.75, 1.0, 1.5],
+    "noise": [0.0, 0.05, 0.1, 0.15, 0.2, 0.3],
+    "light": [1.0, 0.9, 0.8, 0.7, 0.6, 0.5],
+    "kinds": [200, 100, 50, 25, 12, 6],
+}
+
+
+def scores_at(**how):
+    return scorer(evaluator.features(spoil(few, **how))[0])
+
+
+curves = {knob: [scores_at(**{knob: v}) for v in values] for knob, values in knobs.items()}
+
+# %% mystnb={"image": {"alt": "Eight diagrams, a column for each way to spoil pictures (blur, noise, light, fewer kinds). Above, FID and KID rise; below, blur and noise lower precision and recall, fewer kinds lower recall alone."}}
+fig, panels = plt.subplots(2, 4, figsize=(10, 4), sharey="row", sharex="col")
+for (knob, rows), (above, below) in zip(curves.items(), panels.T):
+    for ax, two in ((above, ("FID", "KID x 1000")), (below, ("precision", "recall"))):
+        for name, style, colour in zip(two, ("o-", "s--"), plotting.COLOURS):
+            ax.plot(knobs[knob], [row[name] for row in rows], style, color=colour, ms=4, label=name)
+            ax.axhline(scorer.floor[name], color=colour, ls=":", lw=1)
+    above.set_yscale("symlog", linthresh=10)
+    below.set(xlabel=knob, ylim=(0, 1), xlim=(knobs[knob][0], knobs[knob][-1]))
+for ax in panels[:, 0]:
+    ax.legend(fontsize=8)
+plt.show()
+
+# %%
+spoiled = {"untouched": {}, "noise 0.1": {"noise": 0.1}, "light 0.8": {"light": 0.8}}
+plotting.show_rows({name: spoil(few[:12], **how) for name, how in spoiled.items()})
+plt.show()
+
+# %% tags=["nbval-check-output"]
+clean, noisy, darker = (scores_at(**how) for how in spoiled.values())
+some_kinds = scores_at(kinds=50)
+print("noise 0.1 raises FID by more than half:", noisy["FID"] > 1.5 * clean["FID"])
+print("light 0.8 raises it less:", darker["FID"] < noisy["FID"])
+print("50 kinds, precision falls:", some_kinds["precision"] < clean["precision"])
+print("50 kinds, recall stays above 0.1:", some_kinds["recall"] > 0.1)
+
+# %% [markdown]
+# **Explain.** A score sees with the eyes of its network, not with yours. A fifth less light is plain to
+# see and hardly counts; a little noise, which you nearly overlook, throws the network off. So
+# a high FID does not say that pictures look bad, and a low one does not say that they look good.
+#
+# With fewer kinds recall falls first, and precision never: whatever is drawn is a real digit. Untouched
+# digits lie a little beside the dashed lines, as one draw of 200 lies beside the average of several.
+#
+# **Change.** Make `few` 128 digits or fewer. What does the explorer say, and why is it right to refuse?
+
+# %% [markdown]
 # ## 10. A trap in the test set
 #
 # A floor must come from pictures drawn **at random**. MNIST's test file is not in random order: its
@@ -628,7 +714,8 @@ print(
 #
 # ## 11. The scoreboard
 #
-# Now real models. The bundled latent diffusion model was trained with the code of notebook
+# Now real models, of all four families: a VAE, GANs, diffusion on pixels, latent diffusion. The bundled
+# ones were trained by the course's own code: the latent diffusion model by that of notebook
 # [06](06_training_a_latent_diffusion_model.ipynb), only longer.
 
 # %%
@@ -653,7 +740,7 @@ def pca_gaussian(n, k=1024):
 
 
 # %% [markdown]
-# Second, the model's own autoencoder used as a **VAE**: draw the latent from $\mathcal{N}(0, I)$, with
+# Second, the LDM's own **decoder without its denoiser**: draw the latent from $\mathcal{N}(0, I)$, with
 # the right mean and scale for every channel, and decode. That is what notebook [03](03_vae.ipynb) did.
 #
 # Third, a better guess for the latents: one **Gaussian with the full covariance** of the latents of
@@ -674,34 +761,84 @@ def gaussian_latents(n):
 
 
 # %% [markdown]
-# **Predict.** The decoder is the same in the last three rows. Only the law of the latents differs. How
-# much does that matter?
+# Fourth, a proper **VAE**. The first stage of an LDM has a KL term so light that its latents were never
+# meant to be drawn from $\mathcal{N}(0, I)$. So train one here with much more KL, and a latent of a quarter
+# of the numbers.
+
+# %%
+vae_recipe = mnist_vae()
+vae_run = train_autoencoder(train.as_tensors()[0], vae_recipe)
+vae, vae_seconds = vae_run.ema.eval(), vae_run.history[-1]["seconds"]
+
+
+def vae_draw(n):
+    z = torch.randn(n, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return vae.decode(z).clamp(-1, 1)
+
+
+# %% [markdown]
+# Then the two **GANs** of notebook [02](02_gan_recap.ipynb), on pixels and on this model's latents, and
+# **diffusion on the pixels**: the same code as the LDM, with no first stage.
+
+# %%
+gan, latent_gan = Gan.from_pretrained("mnist_gan"), Gan.from_pretrained("mnist_latent_gan")
+pixel_diffusion = LatentDiffusion.from_pretrained("mnist_pixels")
+
+# %% [markdown]
+# **Predict.** Four rows share one decoder: it gets latents from $\mathcal{N}(0, I)$, from one Gaussian, from
+# a GAN and from a diffusion model. How much does that choice matter? And which family will win on pixels?
 #
 # A row is one line. Add your own model in the same way: a name, a function that draws n pictures,
-# its number of parameters.
+# its number of parameters, the seconds that its training took.
 
 # %%
 decoder = count_parameters(model.autoencoder.decoder)
+
+
+def parameters_of(model):
+    """What drawing needs: the network that makes latents, and the decoder if there is one."""
+    maker = getattr(model, "denoiser", None) or model.generator
+    decoder = model.autoencoder.decoder  # None on pixels
+    return count_parameters(maker) + (count_parameters(decoder) if decoder else 0)
+
+
+def seconds_of(model):
+    return model.config.facts["seconds"]
+
+
+# %%
 models = {
-    "PCA Gaussian": (pca_gaussian, pixels.shape[1] + 1024**2),
-    "VAE, z ~ N(0, I)": (lambda n: model.decode(normal_latents(n)), decoder),
-    "VAE, z ~ Gaussian": (
+    "PCA Gaussian": (pca_gaussian, pixels.shape[1] + 1024**2, 0),
+    "decoder, N(0, I)": (lambda n: model.decode(normal_latents(n)), decoder, 0),
+    "decoder, Gaussian": (
         lambda n: model.decode(gaussian_latents(n)),
         decoder + latent_root.numel(),
+        0,
+    ),
+    "VAE": (vae_draw, count_parameters(vae.decoder), vae_seconds),
+    "GAN": (gan.sample, parameters_of(gan), seconds_of(gan)),
+    "latent GAN": (latent_gan.sample, parameters_of(latent_gan), seconds_of(latent_gan)),
+    "pixel diffusion": (
+        lambda n: pixel_diffusion.sample(n, seed=1),
+        parameters_of(pixel_diffusion),
+        seconds_of(pixel_diffusion),
     ),
     "latent diffusion": (
         lambda n: model.sample(n, seed=1),
-        decoder + count_parameters(model.denoiser),
+        parameters_of(model),
+        seconds_of(model),
     ),
 }
 
 
 # %%
-def judge(name, draw, parameters, n=N):
+def judge(name, draw, parameters, training, n=N):
     """One row of the scoreboard: quality, seconds, parameters; and some pictures to look at."""
     start = time.perf_counter()
     pictures = draw(n).cpu()
     row = {"name": name, "n": n, "seconds": time.perf_counter() - start, "parameters": parameters}
+    row["minutes"] = training / 60
     f, _ = evaluator.features(pictures)
     row["precision"], row["recall"] = metrics.precision_recall(some_real, f)
     row["FID"], row["KID"] = (
@@ -714,25 +851,28 @@ def judge(name, draw, parameters, n=N):
 board = [judge(name, *entry) for name, entry in models.items()]
 
 # %%
-print(f"n = {N:,}; FID floor {floors[N]:.2f}; seconds for 1,000 pictures on this machine\n")
 print(
-    f"{'model':18}{'FID':>9}{'/ floor':>9}{'KIDx1000':>10}{'precis.':>9}{'recall':>8}{'close':>7}{'sec':>7}{'params':>11}"
+    f"n = {N:,}; FID floor {floors[N]:.2f}; sec: for 1,000 pictures, here; minutes: of training\n"
+)
+print(
+    f"{'model':18}{'FID':>8}{'/ floor':>9}{'KIDx1000':>10}{'precis.':>9}{'recall':>8}{'close':>7}{'sec':>7}{'params':>11}{'minutes':>9}"
 )
 real_row = {
     "name": "real test digits",
     "seconds": 0.0,
+    "minutes": 0.0,
     "parameters": 0,
     **table["honest"],
     "KID": table["honest"]["KID x 1000"] / 1000,
 }
 for row in [*board, real_row]:
     print(
-        f"{row['name']:18}{row['FID']:9.2f}{row['FID'] / floors[N]:9.1f}{1000 * row['KID']:10.1f}"
+        f"{row['name']:18}{row['FID']:8.2f}{row['FID'] / floors[N]:9.1f}{1000 * row['KID']:10.1f}"
         f"{row['precision']:9.2f}{row['recall']:8.2f}{row['closeness']:7.2f}"
-        f"{row['seconds'] * 1000 / N:7.2f}{row['parameters']:11,}"
+        f"{row['seconds'] * 1000 / N:7.2f}{row['parameters']:11,}{row['minutes']:9.1f}"
     )
 
-# %%
+# %% mystnb={"image": {"alt": "A row of digits for each model: scribbles from Gaussians, soft digits from the VAE, sharp ones with flaws from the GANs, clean ones from the two diffusion models, and real ones."}}
 plotting.show_rows({row["name"]: row["pictures"][:14] for row in board} | {"real": honest[:14]})
 plt.show()
 # %% tags=["nbval-check-output"]
@@ -741,20 +881,29 @@ best = min(by_name, key=by_name.get)
 print("best by FID:", best)
 print(
     "a Gaussian for the latents beats N(0, I):",
-    by_name["VAE, z ~ Gaussian"] < by_name["VAE, z ~ N(0, I)"],
+    by_name["decoder, Gaussian"] < by_name["decoder, N(0, I)"],
 )
 print(
     "diffusion divides the Gaussian's FID by more than 3:",
-    by_name[best] < by_name["VAE, z ~ Gaussian"] / 3,
+    by_name[best] < by_name["decoder, Gaussian"] / 3,
 )
+print("the VAE beats the Gaussian:", by_name["VAE"] < by_name["decoder, Gaussian"])
+print("the GAN beats the VAE:", by_name["GAN"] < by_name["VAE"])
+speed = {row["name"]: row["seconds"] for row in board}
+print("diffusion on pixels draws slower:", speed["pixel diffusion"] > 2 * speed["latent diffusion"])
 
 # %% [markdown]
-# The decoder of the last three rows is the same, so **the law of the latents is the whole difference**.
+# Four rows share one decoder (both Gaussians, latent GAN, latent diffusion), so between them **the law of the
+# latents is the whole difference**.
 # An autoencoder with a light KL term never learned to fill $\mathcal{N}(0, I)$: most of that space means
-# nothing to the decoder. A Gaussian with the right covariance gets strokes, not digits. The diffusion
-# model learns what is left, and that is the reason for it.
+# nothing to the decoder. A Gaussian with the right covariance gets strokes, not digits. The latent GAN
+# gets digits, and the diffusion model gets nearly all of them right.
 #
-# It is also the slowest row: the denoiser runs many times for each picture, the others decode once.
+# The VAE's digits are whole but soft: its loss is a squared error, and what the small latent cannot keep is
+# averaged. The GAN's are sharp; look at its recall for what it never draws. Both draw in one pass. Diffusion
+# runs its network many times for each picture, on pixels several times the work of latents, and
+# that is the first reason for *latent* diffusion. The minutes are not equal: compare rows by what they
+# cost, too. `make bench` gives pixel and latent diffusion the same seconds.
 #
 # The full account of the best model, as `ldm evaluate` prints it:
 
@@ -776,7 +925,7 @@ for steps in (1, 2, 4, 8):
     print(f"steps {steps}: {costs[-1][1]:5.1f} s for {n} pictures, FID {costs[-1][2]:6.2f}")
 print(f"floor at this n: {floors[n]:.2f}")
 
-# %%
+# %% mystnb={"image": {"alt": "The same twelve digits drawn in 1, 2, 4 and 8 steps: soft in one step, nearly alike from two on."}}
 plotting.show_rows(first_digits)
 plt.show()
 
@@ -862,7 +1011,7 @@ accidents = {
 for name, x in accidents.items():
     print(f"{name:19} FID {evaluator.fid(x):8.2f}   (floor {floors[N]:.2f})")
 
-# %%
+# %% mystnb={"image": {"alt": "The same ten digits after five treatments: as they were, grey background, stretched, blurred by passing through 16 pixels, and black on white."}}
 plotting.show_rows({name: x[:10] for name, x in accidents.items()})
 plt.show()
 
@@ -873,22 +1022,34 @@ plt.show()
 #
 # ## Exercises
 #
+# Each check says what is wrong, in words. Run it as often as you like.
+#
 # ### Exercise 1: two bells
+#
 # Write the squared Fréchet distance of two one-dimensional Gaussians, given their means and standard
 # deviations.
 
 
-# %%
+# %% tags=["exercise"]
 def frechet_1d(mean1, std1, mean2, std2):
     return ...
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["check", "nbval-check-output"]
 check.frechet_1d(frechet_1d)
 
 # %% [markdown]
-# *Hint 1.* It has two terms: one for the means, one for the standard deviations.
-# *Hint 2.* Let a grain travel from $m_1 + s_1 u$ to $m_2 + s_2 u$; square and average.
+# <details><summary>Hint 1</summary>
+#
+# It has two terms: one for the means, one for the standard deviations.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Let a grain travel from $m_1 + s_1 u$ to $m_2 + s_2 u$; square and average.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -907,21 +1068,31 @@ check.frechet_1d(frechet_1d_solution)
 
 # %% [markdown]
 # ### Exercise 2: your own floor
+#
 # Write a function that returns the floor: the FID of `n` real held-out samples against the whole
 # reference, as the mean of five draws. Use `metrics.fid`.
 
 
-# %%
+# %% tags=["exercise"]
 def my_floor(reference, held_out, n):
     return ...
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["check", "nbval-check-output"]
 check.floor(my_floor)
 
 # %% [markdown]
-# *Hint 1.* Which of the two sets did no model train on? *Hint 2.* `torch.randperm(len(held_out))[:n]`
-# are n places at random.
+# <details><summary>Hint 1</summary>
+#
+# Which of the two sets did no model train on?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `torch.randperm(len(held_out))[:n]` are n places at random.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -941,20 +1112,30 @@ check.floor(my_floor_solution)
 
 # %% [markdown]
 # ### Exercise 3: Inception Score
+#
 # Write it for logits of shape (n, classes), in one part, without splits.
 
 
-# %%
+# %% tags=["exercise"]
 def my_inception_score(logits):
     return ...
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["check", "nbval-check-output"]
 check.inception(my_inception_score)
 
 # %% [markdown]
-# *Hint 1.* Probabilities first; the marginal $p(y)$ is their mean over pictures. *Hint 2.* KL is
-# $\sum_y p(y \mid x) \log\big(p(y \mid x) / p(y)\big)$; mean over pictures; then exp.
+# <details><summary>Hint 1</summary>
+#
+# Probabilities first; the marginal $p(y)$ is their mean over pictures.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# KL is $\sum_y p(y \mid x) \log\big(p(y \mid x) / p(y)\big)$; mean over pictures; then exp.
+#
+# </details>
 #
 # <details><summary>Solution</summary>
 #
@@ -974,6 +1155,62 @@ def my_inception_score_solution(logits):
 check.inception(my_inception_score_solution)
 
 # %% [markdown]
+# ### Exercise 4: design your own cheat
+#
+# Section 1 had three. Invent a fourth: change the honest pictures so that anybody sees the cheat in a
+# row of ten, while FID stays as close to the floor as you can keep it. There is no check: `evaluator.fid`
+# is your judge, and you are the other one.
+
+
+# %% tags=["exercise"]
+def my_cheat(x):
+    return ...  # pictures (n, 1, 32, 32) in [-1, 1], made from the honest ones
+
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# FID compares mean and covariance of features. What does it not look at?
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# It never compares one picture of the set with another: do all of them have to differ?
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# One of many: keep half of the honest pictures, and hand each of them out twice. The next cell scores
+# it.
+#
+# </details>
+
+
+# %% mystnb={"image": {"alt": "Ten digits of the cheat: five different ones, each of them twice."}} tags=["solution"]
+def cheat_solution(x, copies=2):
+    return x[: len(x) // copies].repeat_interleave(copies, 0)
+
+
+cheated = cheat_solution(honest)
+plotting.show(cheated[:10], scale=0.8)
+plt.show()
+print(f"FID {evaluator.fid(cheated):.2f}, honest pictures {evaluator.fid(honest):.2f} (n = {N:,})")
+
+# %% [markdown] tags=["teacher", "remove-cell"]
+# **For the teacher.** Exercises, minutes to allow, and what to listen for.
+#
+# | exercise | minutes | expected | typical wrong answer | what the check says |
+# |---|---|---|---|---|
+# | 1: two bells | 5 | $(m_1 - m_2)^2 + (s_1 - s_2)^2$ | the cross term is missing | "the cross term is missing: s1^2 + s2^2 - 2 s1 s2, not s1^2 + s2^2 alone. Two equal Gaussians must be at distance 0." |
+# | 2: your own floor | 10 | mean FID of five random draws of held-out samples | the first n instead of n at random | "you take the first n instead of n at random. Files are seldom in random order (these are sorted): use torch.randperm." |
+# | 3: Inception Score | 10 | exp of the mean KL of $p(y \,\vert\, x)$ from $p(y)$ | softmax over the pictures | "the softmax runs over the pictures: each row must sum to 1, so use softmax(1)." |
+# | 4: design your own cheat | 15 | open: a row of ten and two numbers | a cheat that FID sees at once | no check |
+#
+# Misconception to listen for: *a lower FID means better pictures*. Ask for n and for the floor each time somebody quotes a score.
+
+# %% [markdown]
 # ## Recap
 #
 # 1. FID is the cost of carrying one cloud of features onto another, both taken for Gaussians.
@@ -982,39 +1219,22 @@ check.inception(my_inception_score_solution)
 # 4. A blur, a collapse and a copy each fool some score; only the nearest neighbours see the copy.
 # 5. The same decoder is poor with $\mathcal{N}(0, I)$ and good with diffusion: the law of the latents decides.
 #
-# ### Quiz
+# ## Quiz
 #
-# **1.** Paper A has FID 4.1 with 50,000 samples, paper B has FID 4.9 with 5,000. Which model is better?
-#
-# <details><summary>Answer</summary>
-#
-# Nobody can say. B's score contains a larger bias, as it has fewer samples. Compare at the same n, with the
-# same features and the same reference.
-#
-# </details>
-#
-# **2.** A model has precision .95 and recall .10. What do its samples look like, and what happened?
-#
-# <details><summary>Answer</summary>
-#
-# Good pictures, too few kinds: it collapsed, or guidance was turned up too far.
-#
-# </details>
-#
-# **3.** Your KID came out as -0.0004. A bug?
-#
-# <details><summary>Answer</summary>
-#
-# No. The estimate is unbiased, so for nearly equal sets it falls on either side of 0.
-#
-# </details>
-#
-# ### Where to go next
+# Choose an answer: each of them, right or wrong, gets a reason.
+
+# %% tags=["quiz"]
+from ldmlib.widgets import quiz
+
+quiz("07_evaluation_fid")
+
+# %% [markdown]
+# ## Where to go next
 #
 # Back to [06](06_training_a_latent_diffusion_model.ipynb): train your own model, put it into
 # `models` with one line, and see where it lands. Or to [03](03_vae.ipynb), to improve the first stage.
 #
-# ### References
+# ## References
 #
 # - Heusel et al. 2017, *GANs trained by a two time-scale update rule* (FID), arXiv 1706.08500
 # - Bińkowski et al. 2018, *Demystifying MMD GANs* (KID), arXiv 1801.01401

@@ -155,14 +155,16 @@ class Diffusers(_Peer):
 
 
 class SmallDiffusion(_Peer):
-    """smalldiffusion's Unet with its own loss, schedule and sampler."""
+    """smalldiffusion's Unet as in its own example: scaled input, log-linear noise levels."""
+
+    lr = 7e-4
 
     def build(self) -> nn.Module:
-        from smalldiffusion import ScheduleDDPM
+        from smalldiffusion import Scaled, ScheduleLogLinear
         from smalldiffusion.model_unet import Unet
 
-        self.schedule = ScheduleDDPM(beta_start=0.0001, beta_end=0.02, N=1000)
-        return Unet(32, 1, 1, ch=32, ch_mult=(1, 2, 2), attn_resolutions=(8,))
+        self.schedule = ScheduleLogLinear(sigma_min=0.01, sigma_max=20, N=800)
+        return Scaled(Unet)(32, 1, 1, ch=32, ch_mult=(1, 2, 2), attn_resolutions=(8,))
 
     def loss(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         torch.manual_seed(generator.initial_seed())

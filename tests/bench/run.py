@@ -27,11 +27,12 @@ from ldmlib.files import load_json, save_json
 from ldmlib.images import save_png
 from ldmlib.latent import LatentDiffusion
 from ldmlib.metrics import kid
+from ldmlib.model_cards import machine
 from ldmlib.rng import seeded
 from ldmlib.runtime import has_bfloat16
 from ldmlib.training import TrainConfig, fit
 from ldmlib.unet import UNet
-from ldmlib.weights import guided_agreement, machine
+from ldmlib.weights import guided_agreement
 
 HERE = Path(__file__).parent
 SAMPLES = Path("runs/bench")
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=[], help="recipe, race, growth")
     parser.add_argument("--seconds", type=float, default=190, help="training time in the race")
     parser.add_argument("--limit", type=float, default=1800, help="seconds to wait for FID 50")
+    parser.add_argument("--contender", action="append", help="only this one of the race")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -113,22 +115,31 @@ def scored(model: LatentDiffusion, n: int = 10_000) -> dict:
 
 # --------------------------------------------------------------------------- the race
 def race(options) -> list[dict]:
-    """Every contender for the same seconds, in a process of its own."""
+    """Every contender for the same seconds, in a process of its own.
+
+    One that is done is kept in ``race_so_far.json``: an interrupted race goes on after it.
+    """
     from contenders import CONTENDERS
 
     limits = ["--seconds", str(options.seconds), "--limit", str(options.limit)]
-    rows = []
-    for name in CONTENDERS:
+    path = HERE / "race_so_far.json"
+    done = load_json(path) if path.is_file() else {}
+    for name in options.contender or CONTENDERS:
+        before = done.get(name, {})
+        if before.get("seconds") == options.seconds and before["limit"] >= options.limit:
+            continue
         print(f"-- {name}", flush=True)
         command = [sys.executable, __file__, "--worker", name, *limits]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            rows.append({"contender": name, "failed": True})
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if ran.returncode:
+            done[name] = {"contender": name, "failed": True}
             continue
-        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
-        save_json(HERE / "race_so_far.json", rows)
-        print_table("so far", rows)
-    (HERE / "race_so_far.json").unlink(missing_ok=True)
+        done[name] = json.loads(ran.stdout.strip().splitlines()[-1])
+        save_json(path, done)
+        print_table("so far", list(done.values()))
+    rows = [done[name] for name in CONTENDERS if name in done]
+    if len(rows) == len(CONTENDERS):
+        path.unlink(missing_ok=True)
     return rows
 
 
@@ -150,10 +161,11 @@ def work(name: str, seconds: float, limit: float) -> dict:
     features, _ = evaluator.features(pictures)
     score = evaluator.fid(pictures)
     return {
-        "contender": name, "seconds": seconds, "steps": steps, "fid": score, "n": RACE_N,
+        "contender": name, "seconds": seconds, "cores": torch.get_num_threads(),
+        "steps": steps, "fid": score, "n": RACE_N,
         "floor": evaluator.floor(RACE_N), "kid": kid(features, evaluator.train),
         "images_per_s": speed, "parameters": contender.parameters,
-        "peak_memory_mb": memory,
+        "peak_memory_mb": memory, "limit": limit,
         "fid_50": seconds_to_fid_50(contender, training, evaluator, seconds, score, limit),
     }  # fmt: skip
 
@@ -244,7 +256,7 @@ def draw(rows: list[dict]) -> None:
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel=f"FID after {rows[0]['seconds']:.0f} s of training, n = {RACE_N}")
     ax.set_xlim(right=2 * max(row["fid"] for row in rows))
-    ax.legend(loc="lower right", fontsize=8)
+    ax.legend(loc="upper right", fontsize=8)
     for strip, row in zip(strips, rows, strict=True):
         strip.imshow(plt.imread(picture_of(row["contender"])), cmap="gray")
         strip.set_title(row["contender"], fontsize=8, loc="left")

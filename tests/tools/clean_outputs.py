@@ -54,6 +54,9 @@ def remove_noise(notebook: NotebookNode) -> None:
 def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """The outputs without progress bars, folders and addresses."""
     without_bars = [cleaned for output in outputs if (cleaned := without_progress(output))]
+    for output in without_bars:
+        if "text/html" in output.get("data", {}):  # a widget that works without a kernel, as that
+            output["data"].pop(WIDGET_VIEW, None)
     return map_text(without_bars, plain_text)
 
 

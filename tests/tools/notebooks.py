@@ -158,6 +158,7 @@ def main() -> int:
     args = parser.parse_args()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of cells cut short by Ctrl-C
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not the user's
+    os.environ.pop("LDMLIB_RUNS", None)  # trainings start anew
     verb = {"run": run, "pair": pair, "check": check}[args.verb]
     return 1 if verb(chosen(args.names)) else 0
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ldmlib.autoencoder import (
-    Autoencoder,
-    AutoencoderConfig,
-    AutoencoderLoss,
-    AutoencoderLossConfig,
-)
+from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.autoencoder_loss import AutoencoderLoss, AutoencoderLossConfig
 from ldmlib.diffusion import Diffusion
 from ldmlib.features import Classifier, ClassifierConfig
+from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
 from ldmlib.recipes import DenoisingObjective
+from ldmlib.text import Tokenizer
 from ldmlib.unet import UNet, UNetConfig
 
 CLASSES = 3
@@ -97,3 +95,15 @@ def differences(a, b, tolerance: float = 0.0, where: str = "") -> list[str]:
     if isinstance(a, float):
         return [] if abs(a - b) <= tolerance * max(1.0, abs(a)) else [f"{where}: {a} and {b}"]
     return [] if a == b else [f"{where}: {a!r} and {b!r}"]
+
+
+def text_model() -> LatentDiffusion:
+    """A model that is asked in words: pictures (3, 8, 8), latents (2, 4, 4)."""
+    tokenizer = Tokenizer.learn(["red apple", "red car", "noto style"], merges=30, length=16)
+    first = AutoencoderConfig(channels=3, latent_channels=2, widths=(8,))
+    net = UNetConfig(
+        2, (8, 16), 1, heads=2, vocabulary=len(tokenizer), text_length=16, text_width=32
+    )
+    styles = ("noto", "fluent")
+    config = LatentDiffusionConfig(first, net, size=8, steps=2, tokenizer=tokenizer, styles=styles)
+    return randomised(LatentDiffusion(config)).eval()

@@ -1,0 +1,156 @@
+"""Checks of notebook 08: a step of DDIM, a step of Heun, DPM-Solver++'s aim, Karras's levels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldmlib.check.core import judge
+from ldmlib.rng import seeded
+
+
+def _numbers(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=seeded(8, seed), dtype=torch.float64)
+
+
+def ddim_step(answer: Callable[..., Any]) -> bool:
+    """``answer(x_t, x0, alpha_t, sigma_t, alpha_s, sigma_s)``: x_s without fresh noise."""
+    alpha_t, sigma_t, alpha_s, sigma_s = 0.5, 0.8, 0.7, 0.4
+    x_t, x0 = _numbers(5, seed=1), _numbers(5, seed=2)
+    eps = (x_t - alpha_t * x0) / sigma_t
+    mistakes = {
+        "the noise keeps the strength that it has at t: at s it is sigma_s.": alpha_s * x0
+        + sigma_t * eps,
+        "the picture keeps the share that it has at t: at s it is alpha_s.": alpha_t * x0
+        + sigma_s * eps,
+        "x_t - alpha_t x0 is sigma_t eps, not eps: divide by sigma_t.": alpha_s * x0
+        + sigma_s * (x_t - alpha_t * x0),
+        "what x_t holds of the picture is alpha_t x0, not x0: subtract that.": alpha_s * x0
+        + sigma_s * (x_t - x0) / sigma_t,
+        "sigma is a standard deviation: no square here.": alpha_s * x0 + sigma_s**2 * eps,
+        "x_t itself is not the noise: solve x_t = alpha_t x0 + sigma_t eps for eps.": alpha_s * x0
+        + sigma_s * x_t,
+        "that is the picture at time s without any noise: sigma_s eps is missing.": alpha_s * x0,
+        "that is x_t again: nothing was recombined.": x_t,
+    }
+    return judge(
+        answer,
+        alpha_s * x0 + sigma_s * eps,
+        mistakes,
+        args=(x_t, x0, alpha_t, sigma_t, alpha_s, sigma_s),
+        name="x_s",
+        right="the same picture and the same noise, mixed as time s asks.",
+    )
+
+
+def heun_step(answer: Callable[..., Any]) -> bool:
+    """``answer(u, x, t, s)``: Heun's step along the slope u(x, t), from t to s < t."""
+    x, t, s = _numbers(5, seed=3), 0.9, 0.5
+
+    def u(x: Tensor, t: float) -> Tensor:
+        return (1 + t) * torch.sin(2 * x) + t**2
+
+    first, end = u(x, t), x + (s - t) * u(x, t)
+    middle = (t + s) / 2
+    mistakes = {
+        "that is Euler's step: look a second time, at its end.": end,
+        "the second look is at x, but at time s: look where Euler's step ends.": x
+        + (s - t) * (first + u(x, s)) / 2,
+        "the second look is at Euler's end, but at the old time: there it is s.": x
+        + (s - t) * (first + u(end, t)) / 2,
+        "the two slopes are added: take their mean.": x + (s - t) * (first + u(end, s)),
+        "only the second slope is used: take the mean of both.": x + (s - t) * u(end, s),
+        "the mean of the slopes is applied at Euler's end: begin again at x.": end
+        + (s - t) * (first + u(end, s)) / 2,
+        "that is the midpoint rule: of second order, too, but Heun looks at both ends.": x
+        + (s - t) * u(x + (middle - t) * first, middle),
+        "that goes towards more noise: s lies below t, so the step is s - t.": x
+        + (t - s) * (first + u(x + (t - s) * first, s)) / 2,
+    }
+    return judge(
+        answer,
+        x + (s - t) * (first + u(end, s)) / 2,
+        mistakes,
+        args=(u, x, t, s),
+        name="x_s",
+        right="the mean of two slopes, the second one looked up where Euler's step ends.",
+    )
+
+
+def aim(answer: Callable[..., Any]) -> bool:
+    """``answer(x0, last_x0, h, last_h)``: the line through two looks, in the middle of the step."""
+    h, last_h = 0.6, 0.4
+    x0, last_x0 = _numbers(5, seed=4), _numbers(5, seed=5)
+    change = x0 - last_x0
+    mistakes = {
+        "that is the line at the end of the step: the middle is h / 2 away.": x0
+        + h / last_h * change,
+        "the line goes on for h / 2, measured in steps of last_h: the ratio is upside down.": x0
+        + last_h / (2 * h) * change,
+        "that assumes equal steps: the last one was last_h long, this one is h.": x0 + change / 2,
+        "the change is the wrong way round: this look minus the last one.": x0
+        - h / (2 * last_h) * change,
+        "the line begins at this look, x0, not at the last one.": last_x0
+        + h / (2 * last_h) * change,
+        "a slope is the change divided by last_h: that division is missing.": x0 + h / 2 * change,
+        "that is the mean of the two looks: it lies behind us, and the step goes ahead.": (
+            x0 + last_x0
+        )
+        / 2,
+        "that is DDIM's aim: the last look is not used yet.": x0,
+    }
+    return judge(
+        answer,
+        x0 + h / (2 * last_h) * change,
+        mistakes,
+        args=(x0, last_x0, h, last_h),
+        name="the aim",
+        right="a straight line through two looks, read in the middle of the step.",
+    )
+
+
+def karras(answer: Callable[..., Any]) -> bool:
+    """``answer(n, largest, smallest)``: n levels, falling, even in the 7th root, then 0."""
+    n, largest, smallest = 5, 80.0, 0.002
+    share = torch.linspace(0, 1, n, dtype=torch.float64)
+
+    def levels(rho: float) -> Tensor:
+        first, last = largest ** (1 / rho), smallest ** (1 / rho)
+        return (first + share * (last - first)) ** rho
+
+    def and_zero(x: Tensor) -> Tensor:
+        return torch.cat([x, x.new_zeros(1)])
+
+    geometric = largest * (smallest / largest) ** share
+    more = torch.linspace(largest ** (1 / 7), smallest ** (1 / 7), n + 1, dtype=torch.float64) ** 7
+    mistakes = {
+        "the last level, 0, is missing: the sampler would leave a little noise.": levels(7),
+        "the levels rise: sampling begins with the most noise.": and_zero(levels(7)).flip(0),
+        "the n levels rise before the 0: sampling begins with the most noise.": and_zero(
+            levels(7).flip(0)
+        ),
+        "the levels themselves have equal distances: it is their 7th roots that should.": and_zero(
+            levels(1)
+        ),
+        "the roots are upside down: level^(1/7) has equal distances, not level^7.": lambda value: (
+            torch.allclose(value[: n - 1], levels(1 / 7)[: n - 1])
+        ),
+        "these are still the roots: raise them to the 7th power.": and_zero(levels(7) ** (1 / 7)),
+        "the ratio of neighbours is constant: that is another spacing (the limit of rho "
+        "without end).": and_zero(geometric),
+        "one level too many: n levels, and then 0.": and_zero(more),
+        "smallest should be the n-th level, and 0 comes after it.": torch.linspace(
+            largest ** (1 / 7), 0, n + 1, dtype=torch.float64
+        )
+        ** 7,
+    }
+    return judge(
+        answer,
+        and_zero(levels(7)),
+        mistakes,
+        args=(n, largest, smallest),
+        name="the list of levels",
+        tolerance=1e-6,
+        right="a few large steps through strong noise, many small ones where noise is weak.",
+    )

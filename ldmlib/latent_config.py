@@ -1,0 +1,92 @@
+"""Everything about a `LatentDiffusion` apart from its weights: what ``config.json`` holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ldmlib.autoencoder import AutoencoderConfig
+from ldmlib.diffusion import Diffusion
+from ldmlib.emoji import style_of
+from ldmlib.images import check_labels
+from ldmlib.text import Tokenizer
+from ldmlib.unet import UNetConfig
+
+
+@dataclass(frozen=True)
+class LatentDiffusionConfig:
+    """Everything that rebuilds a `LatentDiffusion` apart from its weights.
+
+    Args:
+        size: height and width of the pictures.
+        classes: names of the classes, empty for an unconditional model.
+        class_weights: share of each class in the training data, for `sample(labels=None)`.
+        tokenizer: of a model that is asked in words, else None.
+        styles: words that may stand before "style" at the end of a prompt.
+        sampler, steps, guidance: what `sample` uses when not told otherwise.
+        guidance_interval: times t between which the model's own guidance acts (2404.07724).
+        facts: anything worth keeping (seed, seconds, scores).
+        enlarges: side of the small pictures that a model for super-resolution is shown, or 0.
+        fills_holes: whether the model was trained to be shown pictures with holes.
+    """
+
+    autoencoder: AutoencoderConfig
+    unet: UNetConfig
+    diffusion: Diffusion = field(default_factory=Diffusion)
+    size: int = 32
+    classes: tuple[str, ...] = ()
+    class_weights: tuple[float, ...] = ()
+    tokenizer: Tokenizer | None = None
+    styles: tuple[str, ...] = ()
+    sampler: str = "heun"
+    steps: int = 5
+    guidance: float = 1.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    facts: dict = field(default_factory=dict)
+    enlarges: int = 0
+    fills_holes: bool = False
+
+    @classmethod
+    def from_dict(cls, values: dict) -> LatentDiffusionConfig:
+        """The inverse of `dataclasses.asdict`, for what was read from ``config.json``."""
+        parts = {
+            "autoencoder": AutoencoderConfig(**values["autoencoder"]),
+            "unet": UNetConfig(**values["unet"]),
+            "diffusion": Diffusion(**values["diffusion"]),
+            "classes": tuple(values["classes"]),
+            "class_weights": tuple(values["class_weights"]),
+            "tokenizer": Tokenizer(**words) if (words := values.get("tokenizer")) else None,
+            "styles": tuple(values.get("styles", ())),
+            "guidance_interval": tuple(values.get("guidance_interval", (0.0, 1.0))),
+        }
+        return cls(**{**values, **parts})
+
+    def tokens(self, prompts: list[str]) -> Tensor:
+        """Token ids (n, L) of prompts.
+
+        Raises:
+            ValueError: the model is not asked in words, or a prompt is too long, cannot be read, or
+                asks for a style that there is not.
+        """
+        if self.tokenizer is None:
+            how = f"labels=3, say, of {', '.join(self.classes)}" if self.classes else "nothing"
+            raise ValueError(f"this model reads no prompts; it is asked with {how}")
+        for prompt in prompts:
+            style_of(prompt, self.styles)
+        return self.tokenizer(prompts)
+
+    def labels(self, labels: Tensor | list[int] | int, n: int) -> Tensor:
+        """Class labels (n,) int64, one for all or one for each; -1 leaves the class open.
+
+        Raises:
+            ValueError: the model has no classes, or not these, or the number is another.
+        """
+        if self.tokenizer is not None:
+            raise ValueError('this model is asked in words: prompt="red apple", not labels')
+        if not self.classes:
+            raise ValueError("this model was trained without labels: leave labels out")
+        labels = torch.as_tensor(labels)
+        known = check_labels(torch.where(labels == -1, 0, labels), len(self.classes), n)
+        return torch.where(labels == -1, -1, known)
