@@ -100,13 +100,14 @@ class Middle(nn.Module):
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
         shape = channels, channels, config.embedding, config.dropout, config.portable
-        self.before, self.after = ResBlock(*shape), ResBlock(*shape)
+        self.before = ResBlock(*shape)
         if config.vocabulary:
             self.attention = text_block(channels, config)
         elif config.heads:
             self.attention = Attention(channels, config.heads, config.portable)
         else:
             self.attention = nn.Identity()
+        self.after = ResBlock(*shape)  # last, as in the path: notebook 05 copies weights in order
 
     def forward(self, x: Tensor, embedding: Tensor, words: Words = ()) -> Tensor:
         return self.after(self.attention(self.before(x, embedding), *words), embedding)
