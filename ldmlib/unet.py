@@ -100,14 +100,15 @@ class Middle(nn.Module):
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
         shape = channels, channels, config.embedding, config.dropout, config.portable
-        self.before = ResBlock(*shape)
+        before, after = ResBlock(*shape), ResBlock(*shape)
         if config.vocabulary:
-            self.attention = text_block(channels, config)
+            attention = text_block(channels, config)
         elif config.heads:
-            self.attention = Attention(channels, config.heads, config.portable)
+            attention = Attention(channels, config.heads, config.portable)
         else:
-            self.attention = nn.Identity()
-        self.after = ResBlock(*shape)  # last, as in the path: notebook 05 copies weights in order
+            attention = nn.Identity()
+        # in the order of the path: notebook 05 copies its own network's weights one by one
+        self.before, self.attention, self.after = before, attention, after
 
     def forward(self, x: Tensor, embedding: Tensor, words: Words = ()) -> Tensor:
         return self.after(self.attention(self.before(x, embedding), *words), embedding)
