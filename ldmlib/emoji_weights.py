@@ -91,8 +91,12 @@ def text_model(runs: Path) -> None:
         data, tokenizer, recipe, folder, folder.is_dir(), bundled_classifier("emoji_perceptual")
     )
     seconds = sum(load_checkpoint(path)["seconds"] for path in folder.glob("*/checkpoint.pt"))
-    facts = {"recipe": "ldmlib.presets.emoji", "seed": recipe.training.seed}
-    facts |= trained(target, round(seconds))
+    publish(model, recipe, target, trained(target, round(seconds)))
+
+
+def publish(model: LatentDiffusion, recipe: recipes.Recipe, target: Path, made_by: dict) -> None:
+    """Score a trained text-to-image model and save it with its card in `target`."""
+    facts = {"recipe": "ldmlib.presets.emoji", "seed": recipe.training.seed, **made_by}
     scores = score(model, t2i.bundled_matcher())
     model.config = replace(model.config, facts={**facts, "scores": scores})
     model.save_pretrained(target, half=True)
@@ -127,12 +131,12 @@ def score(model: LatentDiffusion, judge: Matcher) -> dict[str, float]:
         scores[f"retrieval among 100, {name} captions"] = t2i.retrieval(judge, pictures, few)
         seen = extract(judge, pictures)[0]
         scores[f"memorisation, {name} captions"] = metrics.memorisation(seen, real, reference)
-    every = train.prompts()[:: len(train) // len(held_out)][: len(held_out)]
-    drawn = extract(judge, model.sample(len(every), prompt=every, seed=7))[0]
+        every = data.prompts()[:: len(data) // len(held_out)][: len(held_out)]
+        drawn = extract(judge, model.sample(len(every), prompt=every, seed=7))[0]
+        scores[f"FID (features of emoji_matcher), {name} captions"] = metrics.fid(drawn, reference)
     scores |= {
-        "n": float(len(every)),
-        "FID (features of emoji_matcher)": metrics.fid(drawn, reference),
-        "floor at the same n": metrics.fid(real, reference),
+        "floor: FID of the real held-out pictures": metrics.fid(real, reference),
+        "n of the three": float(len(held_out)),
         "PSNR of the first stage, held-out pictures": recipes.reconstruction_report(
             model, None, held_out.pictures
         )["psnr"],

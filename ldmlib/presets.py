@@ -85,7 +85,9 @@ def emoji(vocabulary: int, seed: int = 0) -> Recipe:
         ),
         autoencoder_training=TrainConfig(steps=1600, batch_size=32, lr=2e-3, ema=0.997, seed=seed),
         unet=UNetConfig(6, (64, 128), 1, 4, vocabulary=vocabulary, text_width=128, portable=16),
-        training=TrainConfig(steps=4500, batch_size=64, lr=1.5e-3, ema=0.998, seed=seed),
+        training=TrainConfig(
+            steps=13_500, cycles=3, batch_size=64, lr=1.5e-3, ema=0.998, seed=seed
+        ),
         guidance=3.0,
     )
 

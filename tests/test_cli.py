@@ -37,7 +37,10 @@ def folder(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    """The recipe that the data ask for, with small networks."""
+    """The recipe that the data ask for, with small networks.
+
+    The precision is given: measured anew, it might be another one after an interruption.
+    """
     chosen = presets.for_data
 
     def smaller(*args):
@@ -45,7 +48,13 @@ def small(monkeypatch):
 
         recipe = chosen(*args)
         auto = replace(recipe.autoencoder, widths=(8,) * len(recipe.autoencoder.widths))
-        return replace(recipe, autoencoder=auto, unet=replace(recipe.unet, channels=(8, 16)))
+        return replace(
+            recipe,
+            autoencoder=auto,
+            unet=replace(recipe.unet, channels=(8, 16)),
+            autoencoder_training=replace(recipe.autoencoder_training, precision="float32"),
+            training=replace(recipe.training, precision="float32"),
+        )
 
     monkeypatch.setattr(presets, "for_data", smaller)
 
