@@ -49,11 +49,17 @@ function nameWidgets() {
   }
 }
 
-// What scrolls sideways must be reachable by keyboard.
+// What scrolls sideways must be reachable by keyboard. Widths change late: when fonts arrive, and
+// when the sidebar has moved.
+const watched = new WeakSet();
+const widths = new ResizeObserver(() => letScroll());
+
 function letScroll() {
   const boxes = "div.highlight pre, .bd-article table, div.math.notranslate, .cell_output, pre.mermaid";
   for (const box of document.querySelectorAll(boxes)) {
     if (box.scrollWidth > box.clientWidth && box.tabIndex < 0) box.tabIndex = 0;
+    if (!watched.has(box)) widths.observe(box);  // again would mean: report again, for ever
+    watched.add(box);
   }
 }
 
@@ -137,4 +143,4 @@ document.addEventListener("DOMContentLoaded", () => {
     soon = setTimeout(() => { nameWidgets(); sizeDiagrams(); letScroll(); }, 50);
   }).observe(document.body, { childList: true, subtree: true });
 });
-window.addEventListener("resize", letScroll);
+document.fonts.ready.then(letScroll);
