@@ -78,6 +78,14 @@ def patched(x: Tensor, mask: Tensor) -> Tensor:
     return filled
 
 
+def centre_mask(size: int) -> Tensor:
+    """Hides the middle, half as high and as wide as the picture: bool (1, 1, size, size)."""
+    mask = torch.zeros(1, 1, size, size, dtype=torch.bool)
+    inside = slice(size // 4, size - size // 4)
+    mask[..., inside, inside] = True
+    return mask
+
+
 def random_masks(n: int, size: int, generator: Generator = None) -> Tensor:
     """Masks to learn from, bool (n, 1, size, size): one to three boxes each, in one of ten all.
 

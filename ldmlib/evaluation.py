@@ -191,6 +191,29 @@ def _try_save(path: Path, features: Tensor) -> None:
         pass
 
 
+def restoration_scores(
+    evaluator: Evaluator, restored: Tensor, x: Tensor, labels: Tensor
+) -> dict[str, float]:
+    """How good restored pictures are, asked in three ways that need not agree.
+
+    Args:
+        restored: pictures (n, C, H, W) in [-1, 1].
+        x: what they were before they were damaged; labels: of these, (n,).
+
+    Returns:
+        ``PSNR`` in dB (near the original?), ``FID`` with its ``floor`` at the same ``n`` (like real
+        pictures?), and ``label read``, the share whose label the classifier still sees.
+    """
+    features, probabilities = evaluator.features(restored)
+    return {
+        "n": float(len(x)),
+        "PSNR": metrics.psnr(restored, x),
+        "FID": metrics.fid(features, evaluator.train),
+        "floor": evaluator.floor(len(x)),
+        "label read": metrics.label_agreement(probabilities, labels),
+    }
+
+
 def evaluator_for(source: str) -> Evaluator:
     """The evaluator for a data set by name, a folder, or an .npz file.
 

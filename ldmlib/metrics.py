@@ -26,6 +26,23 @@ def _check_features(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.double(), b.double()
 
 
+# --------------------------------------------------------------------------- pixels
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of pictures (n, C, H, W) in [-1, 1], over all their pixels.
+
+    10 log10(2^2 / mean square): 2 is the distance of white and black.
+
+    Raises:
+        ValueError: other shapes.
+    """
+    if a.shape != b.shape:
+        raise ValueError(
+            f"psnr compares pictures with their originals: one shape, not {tuple(a.shape)} and "
+            f"{tuple(b.shape)}"
+        )
+    return float(10 * torch.log10(4 / (a.double() - b.double()).square().mean()))
+
+
 # --------------------------------------------------------------------------- Frechet distance
 def gaussian_frechet(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
     """Squared Frechet (2-Wasserstein) distance of two Gaussians (arXiv 1706.08500, eq. 6).

@@ -22,6 +22,7 @@ from ldmlib.evaluation import FEWEST_HELD_OUT, Evaluator, evaluator_of
 from ldmlib.features import Classifier, ClassifierConfig
 from ldmlib.files import check_writable
 from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
+from ldmlib.metrics import psnr
 from ldmlib.rng import Generator, rand
 from ldmlib.runtime import Runtime
 from ldmlib.training import TrainConfig, TrainState, train
@@ -190,7 +191,7 @@ def reconstruction_report(
     """
     x, _ = held_out.as_tensors()
     x_hat = model.decode(model.encode(x)).cpu()
-    report = {"n": len(x), "psnr": float(10 * torch.log10(4 / ((x_hat - x) ** 2).mean()))}
+    report = {"n": len(x), "psnr": psnr(x_hat, x)}
     if evaluator is not None:
         report |= {"rfid": evaluator.fid(x_hat), "floor": evaluator.floor(len(x))}
     return report

@@ -189,3 +189,15 @@ def test_no_room_for_a_cache_is_no_error(tmp_path: Path) -> None:
 def test_no_cache_writes_nothing(tmp_path: Path) -> None:
     evaluator(cache=False)
     assert not (tmp_path / "cache").exists()
+
+
+def test_restored_pictures_are_asked_in_three_ways() -> None:
+    held_out = data(100, 1)
+    x, labels = from_uint8(held_out.images), held_out.labels
+    same = evaluation.restoration_scores(EVALUATOR, x, x, labels)
+    assert same["n"] == 100 and same["PSNR"] == float("inf")
+    assert same["FID"] == pytest.approx(same["floor"])
+    seen = EVALUATOR.features(x)[1].argmax(1)
+    assert same["label read"] == pytest.approx(float((seen == labels).double().mean()))
+    worse = evaluation.restoration_scores(EVALUATOR, (x + 0.5).clamp(max=1), x, labels)
+    assert worse["PSNR"] < 20 and worse["FID"] > same["FID"]

@@ -275,3 +275,18 @@ def test_the_floor_draws_at_random() -> None:
     reference = normal(4000, 1)
     held_out = normal(1000, 1, seed=1).sort(0).values
     assert real_floor(reference, held_out, 500) < 0.1 < metrics.fid(held_out[:500], reference)
+
+
+# Pixels
+
+
+def test_psnr_in_decibels() -> None:
+    """The peak is 2, from black to white: a difference of .2 everywhere is a tenth of it."""
+    x = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 1.6 - 1
+    assert metrics.psnr(x, x + 0.2) == pytest.approx(20, abs=1e-5)
+    assert metrics.psnr(x, x + 0.02) == pytest.approx(40, abs=1e-4)
+    assert metrics.psnr(x, x) == float("inf")
+    one_of_two = torch.cat([x[:1], x[:1] + 0.2]), x[:1].expand(2, -1, -1, -1)
+    assert metrics.psnr(*one_of_two) == pytest.approx(20 + 10 * math.log10(2), abs=1e-5)
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.psnr(x, x[:1])
