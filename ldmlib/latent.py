@@ -23,7 +23,7 @@ from ldmlib.sampling import clipped, initial_noise, predictor
 from ldmlib.spacing import spaced_times
 from ldmlib.unet import UNet
 
-BUNDLED = ("mnist", "mnist_pixels", "emoji")
+BUNDLED = ("mnist", "mnist_pixels", "emoji", "mnist_enlarges", "mnist_fills_holes")
 
 
 class LatentDiffusion(nn.Module):

@@ -85,12 +85,17 @@ Own features (`mnist_features`), training split as reference, official test spli
 """
 
 
-def emoji_card(
-    about: str, made: dict[str, str], scores: list[str], facts: dict, limits: str
+def written_card(
+    about: str,
+    made: dict[str, str],
+    scores: list[str],
+    facts: dict,
+    limits: str,
+    data: str = DIGITS,
 ) -> str:
-    """The card of a model of emoji, with its scores as lines of text; else as `model_card`."""
+    """The card of a model with its scores as lines of text; else as `model_card`."""
     lines = "\n".join(scores)
-    return f"""{_how(about, made, facts, EMOJI)}
+    return f"""{_how(about, made, facts, data)}
 ## Score
 
 ```
@@ -101,6 +106,13 @@ def emoji_card(
 
 {limits}
 """
+
+
+def emoji_card(
+    about: str, made: dict[str, str], scores: list[str], facts: dict, limits: str
+) -> str:
+    """The card of a model of emoji."""
+    return written_card(about, made, scores, facts, limits, EMOJI)
 
 
 def classifier_card(name: str, config: object, facts: dict) -> str:

@@ -72,6 +72,21 @@ def mnist_pixels_bundled(seed: int = 0) -> Recipe:
     return replace(longer, unet=replace(longer.unet, channels=(24, 48, 96)))
 
 
+def mnist_shown(seed: int = 0) -> Recipe:
+    """Denoiser of the two bundled models that are shown something (`conditioning`, notebook 11).
+
+    No labels: a damaged digit does not come with its name. The first stage is the bundled one.
+    """
+    short = mnist_notebook(seed)
+    return replace(
+        short,
+        unet=replace(short.unet, num_classes=0),
+        training=replace(short.training, steps=4000, lr=3e-3, ema=0.998),
+        guidance=1.0,
+        guidance_interval=(0.0, 1.0),
+    )
+
+
 def emoji(vocabulary: int, seed: int = 0) -> Recipe:
     """The bundled text-to-image model (notebook 10): colour, f = 4, words by cross-attention.
 

@@ -14,7 +14,7 @@ from shutil import copyfile
 
 import torch
 
-from ldmlib import emoji_weights, presets, recipes
+from ldmlib import edit_weights, emoji_weights, presets, recipes
 from ldmlib.data import load, mnist
 from ldmlib.emoji import emoji_kinds
 from ldmlib.evaluation import mnist_evaluator
@@ -182,6 +182,8 @@ BUILDERS: dict[str, Callable[[], None]] = {
     "emoji_perceptual": lambda: classifier("emoji_perceptual"),
     "emoji_matcher": lambda: emoji_weights.matcher(RUNS),
     "emoji": lambda: emoji_weights.text_model(RUNS),
+    "mnist_enlarges": lambda: edit_weights.conditioned_model("mnist_enlarges", RUNS),
+    "mnist_fills_holes": lambda: edit_weights.conditioned_model("mnist_fills_holes", RUNS),
     "pictures": readme_pictures,
 }
 

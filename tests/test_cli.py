@@ -139,7 +139,7 @@ def test_a_model_without_labels_cannot_be_guided(ldm, tmp_path):
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        (("sample", "mnits", "--out", "a.png"), "bundled model (mnist, mnist_pixels, emoji)"),
+        (("sample", "mnits", "--out", "a.png"), "bundled model (mnist, mnist_pixels, emoji"),
         (("sample", "mnist", "--out", "a.jpg"), "must end in .png or .npz"),
         (("sample", "mnist", "--out", "a.png", "--labels", "12"), "0 to 9"),
         (("sample", "mnist", "--out", "a.png", "--labels", "three"), "whole numbers"),

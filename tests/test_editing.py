@@ -13,11 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 import tiny
-from ldmlib import conditioning, editing, repaint
+from ldmlib import conditioning, edit_weights, editing, evaluation, presets, repaint
 from ldmlib.autoencoder import AutoencoderConfig
+from ldmlib.data import mnist
 from ldmlib.diffusion import Diffusion, Prediction
+from ldmlib.features import accuracy, bundled_classifier
 from ldmlib.images import from_uint8, resize, save_png, to_uint8
 from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
+from ldmlib.probability import GaussianMixture
 from ldmlib.samplers import SAMPLERS
 from ldmlib.spacing import SPACINGS, cut, spaced_times
 from ldmlib.training import TrainConfig
@@ -220,6 +223,12 @@ def test_random_masks_are_boxes_of_many_sizes() -> None:
     assert tiny_masks.flatten(1).any(1).all()
 
 
+def test_the_middle_is_half_as_high_and_wide() -> None:
+    mask = conditioning.centre_mask(8)
+    assert mask.sum() == 16 and bool(mask[..., 2:6, 2:6].all())
+    conditioning.check_mask(mask, 5, 8)
+
+
 def test_places_of_repaint() -> None:
     assert repaint.places(4, 1, 2) == [0, 1, 2, 1, 2, 3, 2, 3, 4]
     assert repaint.places(3, 1, 1) == repaint.places(3, 5, 9) == [0, 1, 2, 3]
@@ -300,6 +309,26 @@ def test_the_known_part_has_the_noise_of_the_time_it_is_looked_at() -> None:
     assert sorted(seen) == [0.2, 0.4, 0.6, 0.8]
     for t, (mean, std) in seen.items():
         assert mean == pytest.approx(2 * (1 - t), abs=0.06) and std == pytest.approx(t, abs=0.04)
+
+
+# What a drawn detail costs
+
+
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_a_sample_costs_twice_the_square_error_of_the_mean(k: int) -> None:
+    """Of a mixture seen through noise; the mean of k samples costs 1 + 1/k (arXiv 1711.06077)."""
+    n, noise, std, means = 200_000, 0.6, 0.3, torch.tensor([-1.0, 0.5, 1.0], dtype=torch.float64)
+    mixture, g = GaussianMixture.isotropic(means[:, None], std), torch.Generator().manual_seed(0)
+    x = mixture.sample(n, g)
+    y = x + noise * torch.randn(x.shape, generator=g, dtype=x.dtype)
+    shares = mixture.noised(1.0, noise).responsibilities(y)
+    which = torch.multinomial(shares, k, replacement=True, generator=g)
+    pull, width = std**2 / (std**2 + noise**2), std * noise / (std**2 + noise**2) ** 0.5
+    drawn = means[which] + pull * (y - means[which])
+    drawn = drawn + width * torch.randn(drawn.shape, generator=g, dtype=x.dtype)
+    least = (x - mixture.denoise(y, 1.0, noise)).square().mean()
+    cost = (x[:, 0] - drawn.mean(1)).square().mean()
+    assert float(cost / least) == pytest.approx(1 + 1 / k, rel=0.02)
 
 
 # There and back
@@ -636,3 +665,32 @@ def test_a_prompt_that_is_too_long_is_named() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             editing.image_to_image(model, X, prompt=prompt)
+
+
+# The bundled models that are shown something
+
+
+@pytest.mark.parametrize("name", edit_weights.KINDS)
+def test_a_beginner_has_the_bundled_first_stage(name: str) -> None:
+    recipe = presets.mnist_shown()
+    model, bundled = edit_weights.beginner(name, recipe), LatentDiffusion.from_pretrained("mnist")
+    assert tiny.differences(model.autoencoder.state_dict(), bundled.autoencoder.state_dict()) == []
+    x = torch.ones(1, 1, 32, 32)
+    assert torch.equal(model.encode(x), bundled.encode(x))
+    assert not model.config.classes and model.config.guidance == 1
+    z = tiny.noise(2, model.config.unet.in_channels, 8, 8)
+    assert float(model.denoiser(z, torch.rand(2)).detach().abs().max()) == 0  # nothing learned
+
+
+@pytest.mark.parametrize("name", edit_weights.KINDS)
+def test_the_bundled_models_mend_digits(name: str) -> None:
+    """Better than the model-free way, and a seed is a choice among many answers."""
+    model = LatentDiffusion.from_pretrained(name)
+    x, labels = (part[:200] for part in mnist("test").as_tensors())
+    mask, network = conditioning.centre_mask(32), bundled_classifier()
+    plain = resize(resize(x, 8), 32) if model.config.enlarges else conditioning.patched(x, mask)
+    mended = edit_weights.edited(model, x)
+    assert accuracy(network, mended, labels) > accuracy(network, plain, labels) + 0.05
+    assert evaluation.mnist_evaluator().fid(mended) < evaluation.mnist_evaluator().fid(plain) / 2
+    facts = model.config.facts
+    assert facts["recipe"] == "ldmlib.presets.mnist_shown" and facts["scores"]["n"] == 2000

@@ -268,7 +268,7 @@ def test_saving_and_loading_keeps_every_bit(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     for source in ("minst", tmp_path, tmp_path / "nothing"):
         with pytest.raises(
-            FileNotFoundError, match=r"bundled model \(mnist, mnist_pixels, emoji\).*config.json"
+            FileNotFoundError, match=r"bundled model \(mnist, mnist_pixels, emoji.*config.json"
         ):
             LatentDiffusion.from_pretrained(source)
 

@@ -40,7 +40,8 @@ ORDER = (
     *("latent", "gan_model"),
     *("gan_training", "metrics", "evaluation", "recipes", "distillation"),
     *("conditioning", "editing", "edit_files"),
-    *("presets", "text_to_image", "model_cards", "emoji_weights", "weights", "onnx_export"),
+    *("presets", "text_to_image", "model_cards", "emoji_weights"),
+    *("edit_weights", "weights", "onnx_export"),
     *("assignments", "plotting", "widgets", "check"),
     *("grading", "cli"),
 )
