@@ -308,7 +308,7 @@ for steps in (1, 2, 3, 5, 8):
 # | **06** [06_training_a_latent_diffusion_model](06_training_a_latent_diffusion_model.ipynb) | how do I train the whole thing, here, in minutes? |
 # | **07** [07_evaluation_fid](07_evaluation_fid.ipynb) | is it any good, and how would I know? |
 #
-# Part II goes on from there, in any order: [08_faster_sampling](08_faster_sampling.ipynb) asks how few steps are enough, [09_flow_matching_and_distillation](09_flow_matching_and_distillation.ipynb) trains a student that needs one to four, and [10_text_to_image](10_text_to_image.ipynb) draws in colour what you ask for in words.
+# Part II goes on from there, in any order: [08_faster_sampling](08_faster_sampling.ipynb) asks how few steps are enough, [09_flow_matching_and_distillation](09_flow_matching_and_distillation.ipynb) trains a student that needs one to four, [10_text_to_image](10_text_to_image.ipynb) draws in colour what you ask for in words, and [11_editing_images](11_editing_images.ipynb) changes, fills, mends and enlarges pictures.
 #
 # In a hurry? Read 04, then 06. Want to know how good the digits above are? Go to 07.
 #

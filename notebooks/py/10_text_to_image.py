@@ -611,7 +611,7 @@ quiz("10_text_to_image")
 # %% [markdown]
 # ## Where to go next
 #
-# From a terminal: `ldm sample emoji --prompt "red apple" --style noto --out apples.png`. What Stable Diffusion adds to this notebook is size: a text encoder trained on hundreds of millions of captions, 64 x 64 latents, a UNet two hundred times as large. The parts are the same.
+# From a terminal: `ldm sample emoji --prompt "red apple" --style noto --out apples.png`. What Stable Diffusion adds to this notebook is size: a text encoder trained on hundreds of millions of captions, 64 x 64 latents, a UNet two hundred times as large. The parts are the same. The next notebook, [11](11_editing_images.ipynb), begins with a picture instead of noise.
 #
 # ## References
 #

@@ -1,0 +1,115 @@
+"""Checks of notebook 11: PSNR, the times of an edit, a drawn hole put into a picture."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldmlib.check.core import find_fault, judge, verdict
+from ldmlib.rng import seeded
+
+
+def psnr(answer: Callable[..., Any]) -> bool:
+    """``answer(a, b)``: decibels between pictures in [-1, 1], whose peak is 2."""
+    a = torch.rand(3, 1, 4, 4, generator=seeded(11, 1), dtype=torch.float64) * 2 - 1
+    b = (a + 0.1 * torch.randn(a.shape, generator=seeded(11, 2), dtype=a.dtype)).clamp(-1, 1)
+    square = (a - b).square()
+    mean = square.mean()
+    truth = 10 * torch.log10(4 / mean)
+    mistakes = {
+        "the peak is 2 here: pictures go from -1 to 1, so take 2^2 = 4 over the mean square.": (
+            10 * torch.log10(1 / mean)
+        ),
+        "the peak is squared as well: 2^2 = 4.": 10 * torch.log10(2 / mean),
+        "upside down: the peak stands above, the error below.": -truth,
+        "decibels are 10 times the logarithm to base 10, not to base e.": 10 * torch.log(4 / mean),
+        "the factor 10 is missing: decibels are tenths of a bel.": truth / 10,
+        "20 goes with the root of the mean square, 10 with the mean square itself.": 2 * truth,
+        "that is the mean of |a - b|: square the differences.": (
+            10 * torch.log10(4 / (a - b).abs().mean())
+        ),
+        "that is the mean square error: go on to decibels.": mean,
+        "take the sum over all pixels' squares as a mean: divide by how many there are.": (
+            10 * torch.log10(4 / square.sum())
+        ),
+    }
+    return judge(
+        answer,
+        truth,
+        mistakes,
+        args=(a, b),
+        name="the PSNR",
+        right="10 dB more are a tenth of the mean square error.",
+    )
+
+
+def times_of_edit(answer: Callable[..., Any]) -> bool:
+    """``answer(times, strength)``: `strength`, then the times of the grid below it."""
+    times = torch.linspace(1, 0, 6, dtype=torch.float64)
+    for strength in (0.5, 0.6):
+        below = times[times < strength - 1e-9]
+        first = times.new_tensor([strength])
+        mistakes = {
+            "that is the whole grid: an edit begins at the time `strength`.": times,
+            "the picture gets the noise of time `strength`, so the walk begins there: put it "
+            "first.": below,
+            "the walk begins with more noise than was added: leave out the times above "
+            "`strength`.": torch.cat([times[times > strength - 1e-9][-1:], below]),
+            "the first time is there twice: a step of length 0.": torch.cat([first, first, below]),
+            "those are the times above `strength`: of them nothing is left to do.": (
+                times[times > strength - 1e-9]
+            ),
+            "times rise: a sampler walks from noise to 0.": torch.cat([first, below]).flip(0),
+            "the walk stops before 0: a rest of the noise stays in the picture.": (
+                torch.cat([first, below])[:-1]
+            ),
+            "as many times as the whole grid, squeezed into the rest: here the grid's own times "
+            "are asked for.": lambda value: (
+                isinstance(value, Tensor) and len(value) == 6 and float(value[-1]) == 0
+            ),
+            "those are shares of the grid counted from the wrong end: little strength is little "
+            "noise, the *end* of the grid.": lambda value: (
+                isinstance(value, Tensor) and abs(float(value[0]) - 1) < 1e-9
+            ),
+        }
+        fault = find_fault(answer, torch.cat([first, below]), mistakes, args=(times, strength),
+                           name=f"the times for strength {strength}")  # fmt: skip
+        if fault:
+            return verdict(fault)
+    return verdict(None, "noise is added at the first time, and that is the first to be removed.")
+
+
+def paste(answer: Callable[..., Any]) -> bool:
+    """``answer(x, drawn, mask)``: `drawn` where the mask is True, x bit for bit elsewhere."""
+    x, drawn = (torch.randn(2, 1, 4, 4, generator=seeded(11, 3 + i)) for i in range(2))
+    drawn[0, 0, 0, 0] = torch.nan  # a network's accident, outside of the hole
+    mask = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    mask[..., 1:3, 2:] = True
+    known = ~mask[0, 0]
+
+    def second(wrong: Tensor) -> Callable[[Tensor], bool]:
+        """Recognises a mistake by the second picture: NaN equals nothing."""
+        return lambda value: value.shape == x.shape and torch.equal(value[1], wrong[1])
+
+    mistakes = {
+        "the mask is turned round: True is where to draw.": second(torch.where(mask, x, drawn)),
+        "nothing was put in: that is the picture as it was.": second(x),
+        "the known pixels are lost: that is what was drawn, all of it.": second(drawn),
+        "a product with 0 is not nothing: 0 times NaN is NaN. Use torch.where.": lambda value: bool(
+            torch.isnan(value).any()
+        ),
+        "known pixels are not kept bit for bit: do not mix, choose.": lambda value: (
+            value.shape == x.shape and not torch.equal(value[..., known], x[..., known])
+        ),
+        "the hole is not what was drawn.": lambda value: value.shape == x.shape,
+    }
+    return judge(
+        answer,
+        torch.where(mask, drawn, x),
+        mistakes,
+        args=(x, drawn, mask),
+        name="the picture",
+        tolerance=0.0,
+        right="what was known is known bit for bit.",
+    )
