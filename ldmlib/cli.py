@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+WHICH_MODEL = "folder of a model, or a bundled name (`ldm info` lists them)"
 Data = Annotated[
     str, typer.Option(help="mnist, fashion_mnist, ..., a folder of pictures, or an .npz file")
 ]
@@ -90,7 +91,7 @@ def train(
 
 @app.command()
 def sample(
-    model: Annotated[str, typer.Argument(help="folder of a model, or a bundled name: mnist")],
+    model: Annotated[str, typer.Argument(help=WHICH_MODEL)],
     out: Annotated[Path, typer.Option(help="FILE.png (a grid) or FILE.npz (images, labels)")],
     n: Annotated[int, typer.Option(help="how many pictures")] = 64,
     labels: Annotated[Optional[str], typer.Option(help="class, or classes: 3 or 0,1,2")] = None,  # noqa: UP045
@@ -180,7 +181,7 @@ def _sample_with_bar(ldm, n: int, labels, steps, guidance, seed: int, part=250, 
 
 @app.command()
 def edit(
-    model: Annotated[str, typer.Argument(help="folder of a model, or a bundled name: mnist")],
+    model: Annotated[str, typer.Argument(help=WHICH_MODEL)],
     pictures: Annotated[Path, typer.Argument(help="a picture, or an .npz file of pictures")],
     out: Annotated[Path, typer.Option(help="FILE.png (a grid) or FILE.npz")],
     strength: Annotated[

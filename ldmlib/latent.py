@@ -133,7 +133,8 @@ class LatentDiffusion(nn.Module):
 
         Raises:
             ValueError: n < 1, no steps, labels outside the classes, a prompt that cannot be read,
-                unknown sampler or spacing, guidance of a model without labels.
+                unknown sampler or spacing, guidance of a model without labels, a model that is
+                shown pictures (`conditioning`).
         """
         cond = self.condition(n, labels, prompt, seed, start)
         pictures = []
@@ -200,6 +201,12 @@ class LatentDiffusion(nn.Module):
         On pixels x0_hat is kept inside [-1, 1]; latents have no bounds. `denoise` is asked in place
         of the model's own, see `conditioning.beside`.
         """
+        if denoise is None and (self.config.enlarges or self.config.fills_holes):
+            can = "super_resolve" if self.config.enlarges else "inpaint"
+            raise ValueError(
+                f"this model is shown a picture beside the noise and cannot draw from nothing: use "
+                f"editing.{can}, or `ldm edit`"
+            )
         interval = (0.0, 1.0)
         if guidance is None:
             guidance = 1.0 if cond is None else self.config.guidance

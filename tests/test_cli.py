@@ -140,6 +140,8 @@ def test_a_model_without_labels_cannot_be_guided(ldm, tmp_path):
     "arguments, expected",
     [
         (("sample", "mnits", "--out", "a.png"), "bundled model (mnist, mnist_pixels, emoji"),
+        (("sample", "mnist_enlarges", "--out", "a.png"), "editing.super_resolve, or `ldm edit`"),
+        (("sample", "mnist_fills_holes", "--out", "a.png"), "use editing.inpaint, or `ldm edit`"),
         (("sample", "mnist", "--out", "a.jpg"), "must end in .png or .npz"),
         (("sample", "mnist", "--out", "a.png", "--labels", "12"), "0 to 9"),
         (("sample", "mnist", "--out", "a.png", "--labels", "three"), "whole numbers"),
