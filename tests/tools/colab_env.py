@@ -113,7 +113,7 @@ def run_alone(path: Path, python: Path, folder: Path, variables: dict[str, str])
         resources={"metadata": {"path": str(folder)}},
         shutdown_kernel="immediate",
     )
-    return client.execute()
+    return client.execute(cleanup_kc=True)  # a manager of our own is not shut down otherwise
 
 
 def kernels(python: Path, variables: dict[str, str]) -> Path:
