@@ -126,7 +126,7 @@ def sample(
         save_png(pictures, out)
     else:  # a class left open (-1) is no label
         save_npz(out, pictures, None if chosen is None or bool((chosen < 0).any()) else chosen)
-    print(f"{n} pictures in {out}")
+    print(f"{n} picture{'s' * (n > 1)} in {out}")
 
 
 def _words(prompt: str | None, style: str | None, labels: str | None) -> str | None:
