@@ -203,10 +203,7 @@ class LatentDiffusion(nn.Module):
         """
         if denoise is None and (self.config.enlarges or self.config.fills_holes):
             can = "super_resolve" if self.config.enlarges else "inpaint"
-            raise ValueError(
-                f"this model is shown a picture beside the noise and cannot draw from nothing: use "
-                f"editing.{can}, or `ldm edit`"
-            )
+            raise ValueError(f"this model is shown pictures: use editing.{can}, or `ldm edit`")
         interval = (0.0, 1.0)
         if guidance is None:
             guidance = 1.0 if cond is None else self.config.guidance
