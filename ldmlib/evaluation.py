@@ -91,6 +91,7 @@ class Evaluator:
         self.name, self.network, self.train_data = name, network, train
         self.train = self._real(train, cache)
         self.held_out = self._real(held_out, cache)
+        self._floors: dict[int, float] = {}
 
     def _real(self, data: ImageData, cache: bool) -> Tensor:
         path = _cache_path(data, self.network)
@@ -132,8 +133,11 @@ class Evaluator:
         metrics.check_enough(n, len(self.train), self.train.shape[1])
 
     def floor(self, n: int) -> float:
-        """FID of n held-out real pictures, drawn at random."""
-        return metrics.real_floor(self.train, self.held_out, min(n, len(self.held_out)))
+        """FID of n held-out real pictures, drawn at random; calculated once for each n."""
+        n = min(n, len(self.held_out))
+        if n not in self._floors:
+            self._floors[n] = metrics.real_floor(self.train, self.held_out, n)
+        return self._floors[n]
 
     def fid(self, pictures: Tensor) -> float:
         """FID of pictures against the training split."""
