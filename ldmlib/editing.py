@@ -286,7 +286,7 @@ def _check(model: LatentDiffusion, x: Tensor, kind: str = "") -> None:
 
 
 def _check_kind(model: LatentDiffusion, kind: str) -> None:
-    found = "enlarges" if model.config.enlarges else "fills_holes" * model.config.fills_holes
+    found = model.config.shown
     if found == kind:
         return
     can = {

@@ -201,8 +201,8 @@ class LatentDiffusion(nn.Module):
         On pixels x0_hat is kept inside [-1, 1]; latents have no bounds. `denoise` is asked in place
         of the model's own, see `conditioning.beside`.
         """
-        if denoise is None and (self.config.enlarges or self.config.fills_holes):
-            can = "super_resolve" if self.config.enlarges else "inpaint"
+        if denoise is None and self.config.shown:
+            can = {"enlarges": "super_resolve", "fills_holes": "inpaint"}[self.config.shown]
             raise ValueError(f"this model is shown pictures: use editing.{can}, or `ldm edit`")
         interval = (0.0, 1.0)
         if guidance is None:

@@ -48,6 +48,11 @@ class LatentDiffusionConfig:
     enlarges: int = 0
     fills_holes: bool = False
 
+    @property
+    def shown(self) -> str:
+        """Field of what the model is shown beside the noise: enlarges, fills_holes, or ""."""
+        return "enlarges" if self.enlarges else "fills_holes" * self.fills_holes
+
     @classmethod
     def from_dict(cls, values: dict) -> LatentDiffusionConfig:
         """The inverse of `dataclasses.asdict`, for what was read from ``config.json``."""
