@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from shutil import copyfile
 
 import torch
 from torch import Tensor
@@ -14,10 +13,10 @@ from ldmlib.conditioning import centre_mask, conditioned, train_conditioned
 from ldmlib.data import mnist
 from ldmlib.editing import inpaint, super_resolve
 from ldmlib.evaluation import mnist_evaluator, restoration_scores
-from ldmlib.files import asset, save_bytes
+from ldmlib.files import asset
 from ldmlib.images import resize
 from ldmlib.latent import LatentDiffusion
-from ldmlib.model_cards import trained, written_card
+from ldmlib.model_cards import describe, trained, written_card
 from ldmlib.recipes import Recipe
 
 SIDE = 8  # of the small pictures
@@ -81,6 +80,5 @@ def conditioned_model(name: str, runs: Path) -> None:
     limits = """What the picture does not hold is drawn, not found: another seed, other details, and
 sometimes another digit. Digits in MNIST's style only."""
     card = written_card(f"{name}\n\n{does}", made, lines, facts, limits)
-    save_bytes(target / "MODEL_CARD.md", card.encode())
-    copyfile(asset("data", "mnist", "LICENSE.txt"), target / "LICENSE.txt")
+    describe(target, card)
     print("\n".join(lines))

@@ -1,10 +1,9 @@
-"""The bundled weights of notebooks 10 and 11: how they are trained, scored and described."""
+"""The bundled weights of notebook 10: how they are trained, scored and described."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from shutil import copyfile
 
 import torch
 
@@ -12,18 +11,12 @@ from ldmlib import metrics, presets, recipes
 from ldmlib import text_to_image as t2i
 from ldmlib.emoji import CaptionedData, captioned_emoji
 from ldmlib.features import bundled_classifier, extract
-from ldmlib.files import asset, load_checkpoint, save_bytes
+from ldmlib.files import asset, load_checkpoint
 from ldmlib.latent import LatentDiffusion
-from ldmlib.model_cards import emoji_card, trained
+from ldmlib.model_cards import describe, emoji_card, trained
 from ldmlib.text_to_image import Matcher
 
 MATCHER_STEPS, MATCHER_SEED = 2000, 2
-
-
-def describe(target: Path, card: str) -> None:
-    """Model card and the emoji's licences beside weights."""
-    save_bytes(target / "MODEL_CARD.md", card.encode())
-    copyfile(asset("data", "emoji", "LICENSE.txt"), target / "LICENSE.txt")
 
 
 def describe_classifier(target: Path, name: str, config: object, facts: dict) -> None:
@@ -34,7 +27,7 @@ def describe_classifier(target: Path, name: str, config: object, facts: dict) ->
         f"{facts['accuracy']:.2%} of the held-out pictures are put into the right kind of 98."
     ]
     limits = "It has seen emoji on white and nothing else."
-    describe(target, emoji_card(about, made, scores, facts, limits))
+    describe(target, emoji_card(about, made, scores, facts, limits), "emoji")
 
 
 def once_each(data: CaptionedData) -> tuple[list[str], list[int]]:
@@ -78,7 +71,7 @@ def matcher(runs: Path) -> None:
         for split, words in (("train", "seen captions"), ("test", "held-out captions"))
     ]
     limits = "It judges emoji on white, and captions in their words; guessing would score 1 %."
-    describe(target, emoji_card(about, made, lines, facts, limits))
+    describe(target, emoji_card(about, made, lines, facts, limits), "emoji")
     print("\n".join(lines))
 
 
@@ -113,7 +106,7 @@ def publish(model: LatentDiffusion, recipe: recipes.Recipe, target: Path, made_b
     about = "emoji\n\nText to image: emoji, 32 x 32, in colour, asked in words."
     limits = """It knows the captions of 1,659 emoji. Other words, and new pairs of known ones,
 often fail. Small faces and letters blur."""
-    describe(target, emoji_card(about, made, lines, facts, limits))
+    describe(target, emoji_card(about, made, lines, facts, limits), "emoji")
     print("\n".join(lines))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 import subprocess
 from pathlib import Path
+from shutil import copyfile
 
 import torch
 
 from ldmlib.evaluation import Report
-from ldmlib.files import load_json
+from ldmlib.files import asset, load_json, save_bytes
 
 TRAINED_FACTS = ("seconds", "machine", "commit")
 DIGITS = """- **Data:** MNIST, 60,000 training pictures, CC BY-SA 3.0 (see LICENSE.txt).
@@ -18,6 +19,12 @@ EMOJI = """- **Data:** emoji with captions, 4,687 training pictures in three sty
   (CC BY 4.0), Noto Emoji (Apache-2.0), Fluent Emoji (MIT); see LICENSE.txt. One caption in ten was
   held out.
 - **Licence of the weights:** CC BY 4.0; name the three sets of emoji as LICENSE.txt does."""
+
+
+def describe(target: Path, card: str, data: str = "mnist") -> None:
+    """Put a model card and the licence of the embedded `data` beside weights."""
+    save_bytes(target / "MODEL_CARD.md", card.encode())
+    copyfile(asset("data", data, "LICENSE.txt"), target / "LICENSE.txt")
 
 
 def trained(target: Path, seconds: int) -> dict[str, object]:

@@ -81,7 +81,7 @@ def mnist_shown(seed: int = 0) -> Recipe:
     return replace(
         short,
         unet=replace(short.unet, num_classes=0),
-        training=replace(short.training, steps=4000, lr=3e-3, ema=0.998),
+        training=replace(short.training, steps=4000, ema=0.998),
         guidance=1.0,
         guidance_interval=(0.0, 1.0),
     )

@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from shutil import copyfile
 
 import torch
 
@@ -19,11 +18,11 @@ from ldmlib.data import load, mnist
 from ldmlib.emoji import emoji_kinds
 from ldmlib.evaluation import mnist_evaluator
 from ldmlib.features import ClassifierConfig, accuracy, bundled_classifier, save_classifier
-from ldmlib.files import asset, load_checkpoint, save_bytes
+from ldmlib.files import asset, load_checkpoint
 from ldmlib.gan_training import BUNDLED_RECIPES, build, train_gan
 from ldmlib.images import save_png
 from ldmlib.latent import LatentDiffusion
-from ldmlib.model_cards import classifier_card, model_card, trained
+from ldmlib.model_cards import classifier_card, describe, model_card, trained
 from ldmlib.runtime import has_bfloat16
 
 RUNS = Path("runs/weights")
@@ -164,12 +163,6 @@ def put(target: Path, model, card: str) -> None:
     """Weights in half precision, card and licence, among the assets."""
     model.save_pretrained(target, half=True)
     describe(target, card)
-
-
-def describe(target: Path, card: str) -> None:
-    """Model card and licence beside weights."""
-    save_bytes(target / "MODEL_CARD.md", card.encode())
-    copyfile(asset("data", "mnist", "LICENSE.txt"), target / "LICENSE.txt")
 
 
 BUILDERS: dict[str, Callable[[], None]] = {
