@@ -153,22 +153,32 @@ def load(source: PathLike, split: str = "train", size: int | None = None) -> Ima
 
 
 def load_pair(source: PathLike, size: int | None = None) -> tuple[ImageData, ImageData]:
-    """Training pictures and held-out ones, by name, folder or .npz file.
+    """Training pictures and held-out ones, by name, folder or .npz file: see `load_parts`."""
+    return load_parts(source, size)[:2]
 
-    Named sets have an official test split. Of other sets every tenth picture or so, drawn at
-    random but always the same, is held out: `ldm train` does not see them, `ldm evaluate` needs
-    them.
+
+def load_parts(
+    source: PathLike, size: int | None = None, largest_key: int | None = None
+) -> tuple[ImageData, ImageData, int | None]:
+    """Training pictures, held-out ones, and the key that divides them (None for an official split).
+
+    Named sets have an official test split. Of other sets about every tenth picture, chosen by its
+    content (`ImageData.split_by_content`), is held out: `ldm train` does not see them, `ldm
+    evaluate` needs them.
+
+    Args:
+        largest_key: a model's own division, to repeat it (`DataRecord.largest_held_out_key`).
 
     Raises:
         ValueError: fewer than 2 pictures.
     """
     train = load(source, "train", size)
     if source in KNOWN:
-        return train, load(source, "test", size)
+        return train, load(source, "test", size), None
     if len(train) < 2:
         raise ValueError(
             f"{source}: a model needs at least 2 pictures, one to learn from and one "
             f"to check with; found {len(train)}"
         )
-    held_out, train = train.split(max(0.1, 1 / len(train)), seed=0)
-    return train, held_out
+    held_out, train, largest_key = train.split_by_content(0.1, largest_key)
+    return train, held_out, largest_key

@@ -5,6 +5,7 @@ A few tens of thousands of small pictures fit in memory easily, and training is 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +25,8 @@ class ImageData(Dataset):
         labels: int64 (N,), or None.
         classes: a name for each label; empty without labels.
         name: for messages and reports.
+        keys: int64 (N,), a number that follows from each picture's content (`content_keys`), as it
+            was before any cropping and resizing if the reader of the pictures passed them on.
 
     Raises:
         TypeError, ValueError: pictures are not uint8, not square or none; labels do not fit.
@@ -35,9 +38,10 @@ class ImageData(Dataset):
         labels: Tensor | Sequence[int] | None = None,
         classes: Sequence[str] = (),
         name: str = "images",
+        keys: Tensor | None = None,
     ) -> None:
         _check_storage(images, name)
-        self.images, self.name = images.contiguous(), name
+        self.images, self.name, self._keys = images.contiguous(), name, keys
         self.labels = im.check_labels(
             labels, len(classes) or None, len(images), what=f"labels of {name}"
         )
@@ -76,6 +80,21 @@ class ImageData(Dataset):
     def num_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def keys(self) -> Tensor:
+        if self._keys is None:  # made when first asked for: most uses never do
+            self._keys = content_keys(self.images)
+        return self._keys
+
+    @property
+    def sha256(self) -> str:
+        """A hash of everything that a training sees: pictures, their order, labels and classes."""
+        digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
+        digest.update(self.images.numpy().tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
     def as_tensors(self) -> tuple[Tensor, Tensor | None]:
         """All pictures as float32 (N, C, H, H) in [-1, 1], and the labels int64 (N,) or None."""
         return im.from_uint8(self.images), self.labels
@@ -85,7 +104,8 @@ class ImageData(Dataset):
         picked = torch.as_tensor(indices)
         picked = picked if picked.dtype == torch.bool else picked.long()
         labels = None if self.labels is None else self.labels[picked]
-        return ImageData(self.images[picked], labels, self.classes, self.name)
+        keys = None if self._keys is None else self._keys[picked]
+        return ImageData(self.images[picked], labels, self.classes, self.name, keys)
 
     def random_subset(self, n: int, seed: int) -> ImageData:
         """`n` different pictures, drawn at random.
@@ -109,9 +129,38 @@ class ImageData(Dataset):
         order = _shuffled(len(self), seed)
         return self.subset(order[:first]), self.subset(order[first:])
 
+    def split_by_content(
+        self, fraction: float, largest_key: int | None = None
+    ) -> tuple[ImageData, ImageData, int]:
+        """Held-out pictures, the others, and the largest key of a held-out one.
+
+        The pictures with the smallest `keys` are held out, about `fraction` of them. So a picture
+        stays on its side when others are added or removed, and copies of one picture stay together.
+
+        Args:
+            largest_key: what an earlier call returned, to divide these pictures as it did.
+
+        Raises:
+            ValueError: one of the parts would be empty, as the pictures are all the same.
+        """
+        if largest_key is None:
+            count = max(1, round(fraction * len(self)))
+            different = self.keys.unique()
+            largest_key = int(self.keys.sort().values[count - 1])
+            if largest_key == int(different[-1]) and len(different) > 1:
+                largest_key = int(different[-2])  # many copies of one picture
+        chosen = self.keys <= largest_key
+        if bool(chosen.all()) or not bool(chosen.any()):
+            raise ValueError(
+                f"{self.name}: of {len(self):,} pictures {len(self.keys.unique()):,} differ, so that "
+                "they cannot be divided into some to learn from and others to check with; add more"
+            )
+        return self.subset(chosen), self.subset(~chosen), largest_key
+
     def resized(self, size: int) -> ImageData:
         """The same pictures at `size` x `size`, through `images.resize`."""
-        return ImageData(resize_uint8(self.images, size), self.labels, self.classes, self.name)
+        images = resize_uint8(self.images, size)
+        return ImageData(images, self.labels, self.classes, self.name, self.keys)
 
 
 def _check_storage(images: Tensor, name: str) -> None:
@@ -123,6 +172,17 @@ def _check_storage(images: Tensor, name: str) -> None:
         raise ValueError(f"{name}: expected square pictures (N, C, H, H), got shape {shape}")
     if images.numel() == 0:
         raise ValueError(f"{name}: expected at least one picture, got none")
+
+
+def content_keys(images: Tensor) -> Tensor:
+    """For each picture of uint8 (N, C, H, W) a number from 0 to 2^63 - 1 that follows from it.
+
+    These are the first bits of SHA-256 over shape and values, so that equal pictures have equal
+    numbers, and different ones practically never do.
+    """
+    shape = repr(tuple(images.shape[1:])).encode()
+    digests = [hashlib.sha256(shape + x.tobytes()).digest() for x in images.contiguous().numpy()]
+    return torch.tensor([int.from_bytes(digest[:8], "big") >> 1 for digest in digests])
 
 
 def _shuffled(n: int, seed: int) -> Tensor:

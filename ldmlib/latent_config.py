@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ldmlib.autoencoder import AutoencoderConfig
+from ldmlib.data_record import DataRecord
 from ldmlib.diffusion import Diffusion
 from ldmlib.emoji import style_of
 from ldmlib.images import check_labels
@@ -28,6 +29,7 @@ class LatentDiffusionConfig:
         sampler, steps, guidance: what `sample` uses when not told otherwise.
         guidance_interval: times t between which the model's own guidance acts (2404.07724).
         facts: anything worth keeping (seed, seconds, scores).
+        data: what the model was trained on; None if that was not recorded.
         enlarges: side of the small pictures that a model for super-resolution is shown, or 0.
         fills_holes: whether the model was trained to be shown pictures with holes.
     """
@@ -45,6 +47,7 @@ class LatentDiffusionConfig:
     guidance: float = 1.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     facts: dict = field(default_factory=dict)
+    data: DataRecord | None = None
     enlarges: int = 0
     fills_holes: bool = False
 
@@ -64,6 +67,7 @@ class LatentDiffusionConfig:
             "class_weights": tuple(values["class_weights"]),
             "tokenizer": Tokenizer(**words) if (words := values.get("tokenizer")) else None,
             "styles": tuple(values.get("styles", ())),
+            "data": DataRecord.from_dict(record) if (record := values.get("data")) else None,
             "guidance_interval": tuple(values.get("guidance_interval", (0.0, 1.0))),
         }
         return cls(**{**values, **parts})

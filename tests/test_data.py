@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from ldmlib import data, images
 from ldmlib.data import ImageData
+from ldmlib.data_record import DataRecord
 
 
 def toy(n: int = 10, channels: int = 1, size: int = 8, labelled: bool = True) -> ImageData:
@@ -520,3 +523,30 @@ def test_unknown_source_lists_the_known_ones(tmp_path: Path) -> None:
         data.load(tmp_path / "a.zip")
     with pytest.raises(FileNotFoundError, match="expected a .npz file"):
         data.load("missing.npz")
+
+
+def test_the_same_pictures_are_held_out_when_others_are_added() -> None:
+    images = torch.randint(0, 256, (60, 3, 8, 8), generator=torch.manual_seed(0)).to(torch.uint8)
+    held_out, train, largest = ImageData(images[:50]).split_by_content(0.1)
+    assert (len(held_out), len(train)) == (5, 45)
+    more_held_out, more_train, _ = ImageData(images.flip(0)).split_by_content(0.1, largest)
+    assert set(held_out.keys.tolist()) <= set(more_held_out.keys.tolist())
+    assert set(train.keys.tolist()) <= set(more_train.keys.tolist())
+    assert torch.equal(ImageData(images).resized(4).keys, ImageData(images).keys)
+
+
+def test_copies_of_a_picture_are_held_out_together() -> None:
+    images = torch.randint(0, 256, (3, 1, 8, 8), generator=torch.manual_seed(0)).to(torch.uint8)
+    held_out, train, _ = ImageData(images[torch.arange(30) % 3]).split_by_content(0.1)
+    assert not set(held_out.keys.tolist()) & set(train.keys.tolist())
+    with pytest.raises(ValueError, match="of 30 pictures 1 differ"):
+        ImageData(images[torch.zeros(30, dtype=torch.long)]).split_by_content(0.1)
+
+
+def test_a_record_of_the_data_survives_json() -> None:
+    data = ImageData(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), [0, 1, 0, 1], ("cat", "dog"), "x")
+    record = DataRecord.of(data, data, 7)
+    assert DataRecord.from_dict(json.loads(json.dumps(asdict(record)))) == record
+    assert str(record) == ("x: 4 grey pictures of 8 x 8, 4 more held out; 2 classes: 0 cat, 1 dog")
+    other = ImageData(data.images, [0, 1, 0, 1], ("dog", "cat"), "x")
+    assert other.sha256 != data.sha256

@@ -1,0 +1,40 @@
+"""``ldm edit``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ldmlib.cli.app import app
+from ldmlib.cli.options import WHICH_MODEL, Guidance, Seed, parsed_labels, styled_prompt
+
+
+@app.command()
+def edit(
+    model: Annotated[str, typer.Argument(help=WHICH_MODEL)],
+    pictures: Annotated[Path, typer.Argument(help="a picture, or an .npz file of pictures")],
+    out: Annotated[Path, typer.Option(help="FILE.png (a grid) or FILE.npz")],
+    strength: Annotated[
+        float | None,
+        typer.Option(help="0 keep all, 1 draw all anew; default 0.6, with --mask 1"),
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="picture: white is drawn anew")] = None,
+    labels: Annotated[str | None, typer.Option(help="class, or classes: 3 or 0,1,2")] = None,
+    prompt: Annotated[str | None, typer.Option(help='words, such as "red apple"')] = None,
+    style: Annotated[str | None, typer.Option(help="twemoji, noto or fluent")] = None,
+    steps: Annotated[int | None, typer.Option(help="steps of the sampler")] = None,
+    guidance: Guidance = None,
+    seed: Seed = 0,
+) -> None:
+    """Redraw pictures: as a whole, a hole in them (--mask), or larger, if the model can."""
+    from ldmlib.edit_files import edit_file
+    from ldmlib.latent import LatentDiffusion
+    from ldmlib.runtime import best_device
+
+    how = {"prompt": styled_prompt(prompt, style, labels), "steps": steps, "guidance": guidance}
+    asked = None if labels is None else partial(parsed_labels, labels)
+    ldm = LatentDiffusion.from_pretrained(model, best_device())
+    edit_file(ldm, pictures, out, mask, strength, asked, seed=seed, **how)
