@@ -10,6 +10,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from ldmlib.streams import open_standard_streams
+
 app = typer.Typer(
     help="Latent diffusion models, small enough to read and fast enough for a laptop.",
     no_args_is_help=True,
@@ -287,6 +289,7 @@ def grade(
 
 def main() -> None:
     """Run the command line; expected mistakes end in one clear sentence, not a traceback."""
+    open_standard_streams()
     try:
         app()
     except (ValueError, TypeError, OSError, FloatingPointError, ImportError) as error:

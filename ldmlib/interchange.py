@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -60,8 +59,10 @@ from ldmlib.interchange_settings import (
     unet_settings,
 )
 from ldmlib.latent_config import LatentDiffusionConfig
-from ldmlib.pretrained import CONFIG, WEIGHTS, save_pair
+from ldmlib.places import expanded
+from ldmlib.pretrained import CONFIG, read_config, save_pair
 from ldmlib.runtime import InterruptFlag
+from ldmlib.temporaries import sweep, temporary_beside
 from ldmlib.unet import UNet
 
 THEIR_WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -126,14 +127,16 @@ def _first_step(config: LatentDiffusionConfig) -> int:
 @contextmanager
 def _new_folder(folder: str | Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder` that takes its place at the end, if all went well."""
-    target = Path(os.path.realpath(Path(folder).expanduser()))
+    target = Path(os.path.realpath(expanded(folder)))
     if target.exists() and (others := {path.name for path in target.iterdir()} - WRITTEN):
         raise FileExistsError(
             f"{target} holds {', '.join(sorted(others)[:5])}, too, and would be replaced as a "
             "whole: name a new folder"
         )
-    mark = uuid.uuid4().hex[:8]
-    new, old = (target.with_name(f".{mark}.{age}.{target.name}") for age in ("new", "old"))
+    sweep(target, "new.")
+    if target.exists():  # else an export that was killed has left the earlier folder there
+        sweep(target, "old.")
+    new, old = (temporary_beside(target, mark) for mark in ("new.", "old."))
     new.mkdir(parents=True)
     try:
         yield new
@@ -164,7 +167,7 @@ def read_folder(folder: str | Path) -> tuple[LatentDiffusionConfig, dict[str, Te
         FileNotFoundError: a part is missing.
         ValueError: layers, a schedule or a text encoder that this library does not have.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not (folder / "unet" / CONFIG).is_file():
         raise FileNotFoundError(
             f"{folder} has no unet/{CONFIG}: expected a folder as LatentDiffusion.to_diffusers or "
@@ -197,13 +200,8 @@ def read_folder(folder: str | Path) -> tuple[LatentDiffusionConfig, dict[str, Te
 
 
 def _own(folder: Path) -> tuple[LatentDiffusionConfig, dict[str, Tensor]]:
-    values = load_json(folder / CONFIG)
-    digest = values.pop("sha256", None)
-    try:
-        config = LatentDiffusionConfig.from_dict(values)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG} describes no LatentDiffusion: {error}") from error
-    return config, load_tensors(folder / WEIGHTS, sha256=digest)
+    config, weights, sha256 = read_config(folder, LatentDiffusionConfig)
+    return config, load_tensors(weights, sha256=sha256)
 
 
 def _settings(folder: Path) -> Settings:

@@ -456,7 +456,7 @@ def test_a_first_stage_that_loses_channels(diffusers, tmp_path: Path) -> None:
 def test_an_own_config_that_describes_nothing(tmp_path: Path) -> None:
     build().to_diffusers(tmp_path / "out")
     edit(tmp_path / "out" / "ldmlib" / "config.json", unet={"layers": 3})
-    with pytest.raises(ValueError, match="describes no LatentDiffusion"):
+    with pytest.raises(ValueError, match="does not describe a LatentDiffusion"):
         LatentDiffusion.from_diffusers(tmp_path / "out")
 
 

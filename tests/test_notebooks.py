@@ -156,7 +156,7 @@ def test_myst_is_recognised(text: str, is_myst: bool) -> None:
     [
         (f"{tool.ROOT}/ldmlib/data.py:3: UserWarning", "./ldmlib/data.py:3: UserWarning"),
         (f"saved in '{tool.ROOT}'", "saved in '.'"),
-        (f"\x1b[32m{Path.home()}/runs\x1b[0m", "\x1b[32m~/runs\x1b[0m"),
+        (f"\x1b[32m{clean_outputs.HOME}/runs\x1b[0m", "\x1b[32m~/runs\x1b[0m"),
         (f"AAA{tool.ROOT}/AAA", f"AAA{tool.ROOT}/AAA"),
         (f"{tempfile.gettempdir()}/ipykernel_12/345.py:1: Warning", "<cell>:1: Warning"),
         ("<function f at 0x7f3a2b>", "<function f at 0x0>"),

@@ -30,14 +30,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # A room (a module, or a package of them) imports only rooms that stand before it.
 ORDER = (
-    *("files", "images", "image_data", "own_pictures", "emoji", "data", "rng"),
+    *("places", "temporaries", "files", "config_values", "runtime", "pretrained"),
+    *("images", "image_data", "own_pictures", "emoji", "data", "rng"),
     *("schedule", "probability"),
     "pca",
     *("layers", "features", "gan", "portable", "autoencoder"),
     *("autoencoder_loss", "diffusion", "text", "unet"),
     *("spacing", "samplers", "sampling", "repaint"),
-    *("runtime", "environment", "train_config", "loop", "training"),
-    *("pretrained", "latent_config"),
+    *("environment", "train_config", "loop", "training"),
+    "latent_config",
     *("interchange_names", "interchange_settings", "interchange"),
     *("latent", "gan_model"),
     *("gan_training", "metrics", "evaluation", "recipes", "distillation"),
@@ -45,7 +46,7 @@ ORDER = (
     *("presets", "text_to_image", "model_cards", "emoji_weights"),
     *("edit_weights", "weights", "onnx_export"),
     *("assignments", "plotting", "widgets", "check"),
-    *("grading", "cli"),
+    *("grading", "streams", "cli"),
 )
 # For the reader only: nothing else in the library imports these.
 READERS_MODULES = {"plotting", "widgets", "check"}
