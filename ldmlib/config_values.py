@@ -6,13 +6,12 @@ blocks should end in a sentence that names the setting, not in a crash or in a f
 
 from __future__ import annotations
 
-import math
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 # Bounds of whole numbers by the name of their setting, both included; LARGEST is for the others.
-LARGEST = 1_000_000
+LARGEST, LARGEST_REAL = 1_000_000, 1e12
 BOUNDS = {
     "size": (1, 16_384),
     "steps": (1, 100_000),
@@ -67,7 +66,7 @@ def check_values(kind: type, values: object, name: str = "", more_allowed: bool 
         raise ValueError(f"{', '.join(dot + key for key in missing)} is missing")
     types = get_type_hints(kind)
     if (unknown := [key for key in values if key not in types]) and not more_allowed:
-        settings = ", ".join(dot + key for key in unknown[:3])
+        settings = ", ".join((dot + key)[:60] for key in unknown[:3])
         raise ValueError(f"{settings} is no setting that this version of ldmlib knows")
     for key in values.keys() & types.keys():
         _check(types[key], values[key], dot + key)
@@ -113,7 +112,7 @@ def _check_whole(value: object, name: str) -> None:
 
 def _check_real(value: object, name: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or abs(value) > 1e12:
+    if not number or not -LARGEST_REAL <= value <= LARGEST_REAL:  # neither is true of nan
         raise _expected(name, "a number", value)
     if value < 0 and name.split(".")[-1] in SHARES:
         raise _expected(name, "a number that is not negative", value)

@@ -83,7 +83,7 @@ def load_pair(
             architecture. All this is found before memory is taken for the model.
     """
     config, weights, sha256 = read_config(folder, kind, more_allowed)
-    if sha256:
+    if sha256 is not None:
         check_sha256(weights, sha256)
     where = weights.with_name(CONFIG)
     check_fits(planned(lambda: make(config), f"{where}: {what}"), tensor_shapes(weights), what)
