@@ -342,8 +342,8 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
         ValueError: the file is cut short, is no checkpoint, or holds more than tensors and values.
     """
     path = _existing_file(path, "a checkpoint")
-    sweep(path)
-    if not zipfile.is_zipfile(path):
+    sweep(Path(os.path.realpath(path)))
+    if not _is_archive(path):
         size = f"{path.stat().st_size:,} bytes"
         raise ValueError(f"{path} ({size}) is cut short or not a checkpoint: {ANOTHER}")
     try:
@@ -351,8 +351,17 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         refused = "holds more than tensors and plain values; not loaded, as that could run code"
         raise ValueError(f"{path} {refused}. {_first_line(error)}") from error
-    except (RuntimeError, OSError, EOFError) as error:
+    except MemoryError:  # says nothing about the file
+        raise
+    except Exception as error:  # a damaged file can stop the reader anywhere, with any error
         raise ValueError(f"{path} is damaged ({_first_line(error)}): {ANOTHER}") from error
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # of its end, some of which is there
+        return False
 
 
 def _first_line(error: Exception) -> str:

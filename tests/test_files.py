@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -351,6 +352,27 @@ def test_checkpoint_cut_short(tmp_path: Path, kept: float) -> None:
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
     with pytest.raises(ValueError, match="cut short or not a checkpoint"):
         files.load_checkpoint(path)
+
+
+def test_a_checkpoint_damaged_inside_is_refused(tmp_path: Path) -> None:
+    """Whatever byte of its index is another one, the message names the file."""
+    files.save_checkpoint(tmp_path / "a.pt", {"a": torch.ones(3), "b": [{"c": 0.5}]})
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    [index] = [name for name in parts if name.endswith("data.pkl")]
+    refused = 0
+    for i in range(0, len(parts[index]), 3):
+        changed = bytearray(parts[index])
+        changed[i] ^= 0x55
+        with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+            for name, content in {**parts, index: bytes(changed)}.items():
+                archive.writestr(name, content)
+        try:
+            files.load_checkpoint(tmp_path / "b.pt")
+        except ValueError as error:
+            assert str(error).startswith(str(tmp_path / "b.pt"))
+            refused += 1
+    assert refused > 20
 
 
 class Exploit:

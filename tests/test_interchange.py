@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -550,3 +551,15 @@ def test_clipping_is_said_for_pixels_only(tmp_path: Path) -> None:
         settings = load_json(tmp_path / f"{pixels}" / "scheduler" / "scheduler_config.json")
         assert settings["clip_sample"] is pixels
         assert (tmp_path / f"{pixels}" / "vae").exists() is not pixels
+
+
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
+    """Half of a new folder goes; the earlier one only if another stands in its place."""
+    for mark in ("new", "old"):
+        (tmp_path / f".0123abcd.{mark}.out").mkdir()
+        (tmp_path / f".0123abcd.{mark}.out" / "part").touch()
+        os.utime(tmp_path / f".0123abcd.{mark}.out", (0, 0))
+    build().to_diffusers(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == [".0123abcd.old.out", "out"]
+    build().to_diffusers(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]

@@ -59,9 +59,9 @@ def test_a_character_that_a_terminal_lacks_is_no_error() -> None:
 ASCII = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_the_command_draws_pictures_without_a_terminal(closed: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_draws_pictures_without_a_terminal(tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     arguments = ["sample", "mnist", "--n", "1", "--steps", "1", "--out", str(out)]
-    assert run(["-m", "ldmlib", *arguments], closed).returncode == 0
+    assert run(["-m", "ldmlib", *arguments], ">&- 2>&-").returncode == 0
     assert out.read_bytes().startswith(b"\x89PNG")

@@ -51,6 +51,17 @@ def test_a_killed_writer_is_swept_after_and_a_living_one_is_not(tmp_path: Path) 
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
+def test_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    left, link = tmp_path / "real" / ".0123abcd.a.pt", tmp_path / "link.pt"
+    link.symlink_to(tmp_path / "real" / "a.pt")
+    for use in (lambda: files.save_checkpoint(link, {}), lambda: files.load_checkpoint(link)):
+        left.touch()
+        age(left, temporaries.ABANDONED + 60)
+        use()
+        assert os.listdir(tmp_path / "real") == ["a.pt"]
+
+
 @pytest.mark.parametrize("name", [".0123abcd-77-89abcdef.a.json", ".0123abcd.a.json"])
 def test_of_another_host_or_an_earlier_version_only_the_old_go(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
