@@ -132,6 +132,8 @@ def test_only_the_library_is_installed_and_nothing_is_upgraded(
 def test_what_is_installed_is_the_version_that_the_notebooks_were_written_for() -> None:
     project = (tool.ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{__version__}"\n' in project
+    citation = (tool.ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in citation
     assert re.findall(r"@(v[\w.]+)", setup_source()) == [f"v{__version__}"]
 
 
