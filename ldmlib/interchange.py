@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.config_values import check_values
 from ldmlib.files import load_json, load_tensors, save_json, save_tensors
 from ldmlib.interchange_names import (
     State,
@@ -63,7 +64,7 @@ from ldmlib.places import expanded
 from ldmlib.pretrained import CONFIG, read_config, save_pair
 from ldmlib.runtime import InterruptFlag
 from ldmlib.temporaries import sweep, temporary_beside
-from ldmlib.unet import UNet
+from ldmlib.unet import UNet, UNetConfig
 
 THEIR_WEIGHTS = "diffusion_pytorch_model.safetensors"
 OWN = "ldmlib"
@@ -165,7 +166,8 @@ def read_folder(folder: str | Path) -> tuple[LatentDiffusionConfig, dict[str, Te
 
     Raises:
         FileNotFoundError: a part is missing.
-        ValueError: layers, a schedule or a text encoder that this library does not have.
+        ValueError: layers, a schedule or a text encoder that this library does not have, or
+            settings that make no sense.
     """
     folder = expanded(folder)
     if not (folder / "unet" / CONFIG).is_file():
@@ -173,6 +175,20 @@ def read_folder(folder: str | Path) -> tuple[LatentDiffusionConfig, dict[str, Te
             f"{folder} has no unet/{CONFIG}: expected a folder as LatentDiffusion.to_diffusers or "
             "save_pretrained of diffusers write it"
         )
+    try:
+        return _read(folder)
+    except OSError:
+        raise
+    except ValueError as error:
+        if str(folder) in str(error):
+            raise
+        raise ValueError(f"{folder}: {error}") from error
+    except Exception as error:  # settings from elsewhere can break any layer in its own way
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{folder} can't be read: its settings make no sense ({said})") from error
+
+
+def _read(folder: Path) -> tuple[LatentDiffusionConfig, dict[str, Tensor]]:
     own = (folder / OWN / CONFIG).is_file()
     config, kept = _own(folder / OWN) if own else (_foreign(folder), {})
     side = config.size // config.autoencoder.factor
@@ -231,11 +247,13 @@ def _foreign(folder: Path) -> LatentDiffusionConfig:
             "UNet2DModel, alone or with classes, can be taken from elsewhere"
         )
     denoiser, side = unet_config(unet), unet.get("sample_size")
-    if not isinstance(side, int):
+    check_values(UNetConfig, asdict(denoiser), f"{folder / 'unet'}")
+    if not isinstance(side, int) or isinstance(side, bool) or side < 1:
         raise ValueError(f"{folder / 'unet'}: sample_size is one number here, not {side}")
     stage = AutoencoderConfig(channels=denoiser.in_channels, widths=())
     if (folder / "vae").is_dir():
         stage = stage_config(_settings(folder / "vae"))
+        check_values(AutoencoderConfig, asdict(stage), f"{folder / 'vae'}")
     if denoiser.in_channels != stage.latent_channels:
         raise ValueError(
             f"{folder}: the denoiser takes {denoiser.in_channels} channels, the first stage makes "

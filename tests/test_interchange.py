@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -563,3 +564,18 @@ def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == [".0123abcd.old.out", "out"]
     build().to_diffusers(tmp_path / "out")
     assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+@pytest.mark.parametrize("value", [-32, 10**9, "x", None, [], {}], ids=repr)
+def test_settings_from_elsewhere_that_make_no_sense(
+    part: str, value: object, tmp_path: Path
+) -> None:
+    build().to_diffusers(tmp_path)
+    shutil.rmtree(tmp_path / "ldmlib")
+    good = load_json(tmp_path / part / "config.json")
+    for key in ("in_channels", "layers_per_block", "block_out_channels", "norm_num_groups"):
+        edit(tmp_path / part / "config.json", **{key: value})
+        with pytest.raises(ValueError, match=tmp_path.name):
+            LatentDiffusion.from_diffusers(tmp_path)
+        save_json(tmp_path / part / "config.json", good)
