@@ -16,7 +16,9 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", source]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"pip could not install {source}: mend this, run again.\n{done.stderr}")
+        raise RuntimeError(
+            f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
+        )
 try:
     import ldmlib.latent  # noqa: F401
 except Exception as error:
