@@ -14,11 +14,12 @@ from ldmlib.runtime import best_device, has_bfloat16
 
 GIB = 2**30
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container on Linux
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # how long idle OpenMP threads spin
 READERS_PACKAGES = ("numpy", "matplotlib", "ipywidgets")
 
 
 def describe_environment() -> str:
-    """One human sentence: versions, device, cores, memory, bfloat16, and what is missing."""
+    """One human sentence: versions, device, cores, memory, threads, what is missing."""
     versions = {name: _version(name) for name in READERS_PACKAGES}
     found = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
     missing = " and ".join(name for name, number in versions.items() if not number)
@@ -27,7 +28,8 @@ def describe_environment() -> str:
         f"ldmlib {__version__} runs on Python {platform.python_version()} with torch "
         f"{torch.__version__}{', ' + found if found else ''}, and computes on "
         f"{device_name(device)} {'with' if has_bfloat16(device) else 'without'} bfloat16 "
-        f"arithmetic; this machine offers {_count(cores(), 'CPU core')} and {_memory()}"
+        f"arithmetic; this machine offers {_count(cores(), 'CPU core')} and {_memory()}; PyTorch "
+        f"uses {_threads()}"
     )
     return f"{sentence}{f'; missing for the notebooks: {missing}' if missing else ''}."
 
@@ -53,6 +55,13 @@ def memory_bytes() -> int | None:
 def _memory() -> str:
     size = memory_bytes()
     return f"{size / GIB:.0f} GB of memory" if size else "memory of unknown size"
+
+
+def _threads() -> str:
+    """How many threads PyTorch uses, and what makes them spin or sleep while they wait."""
+    set_here = [f"{name}={os.environ[name]}" for name in WAITING if os.environ.get(name)]
+    setting = ", ".join(set_here) or f"{WAITING[0]} is not set"
+    return f"{_count(torch.get_num_threads(), 'thread')} ({setting})"
 
 
 def device_name(device: torch.device) -> str:

@@ -17,16 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldmlib.files import (
-    asset,
-    load_into,
-    load_json,
-    load_tensors,
-    save_json,
-    save_tensors,
-    sha256_of,
-)
+from ldmlib.files import asset
 from ldmlib.images import check_images
+from ldmlib.pretrained import load_pair, save_pair
 from ldmlib.rng import seeded
 
 
@@ -192,12 +185,8 @@ def extract(network: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def save_classifier(network: Classifier, folder: str | Path, **facts: object) -> None:
-    """Write ``model.safetensors`` and ``config.json`` (config, the weights' hash, facts)."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(folder / "model.safetensors", network.state_dict())
-    digest = sha256_of(folder / "model.safetensors")
-    save_json(folder / "config.json", {**asdict(network.config), "sha256": digest, **facts})
+    """Write ``model.safetensors`` and ``config.json`` (config, facts, hash): both or none."""
+    save_pair(folder, network.state_dict(), {**asdict(network.config), **facts})
 
 
 def load_classifier(folder: str | Path) -> Classifier:
@@ -206,11 +195,7 @@ def load_classifier(folder: str | Path) -> Classifier:
     Raises:
         FileNotFoundError, ValueError: files missing, cut short, or with another hash.
     """
-    config = load_json(Path(folder) / "config.json")
-    known = {k: config[k] for k in ClassifierConfig.__dataclass_fields__}
-    network = Classifier(ClassifierConfig(**known))
-    tensors = load_tensors(Path(folder) / "model.safetensors", sha256=config["sha256"])
-    load_into(network, tensors, "classifier")
+    network = load_pair(folder, ClassifierConfig, Classifier, "classifier", more_allowed=True)
     return network.eval().requires_grad_(False)
 
 

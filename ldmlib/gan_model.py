@@ -17,10 +17,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
 from ldmlib.features import in_batches
-from ldmlib.files import asset, load_into, load_json, load_tensors
+from ldmlib.files import asset
 from ldmlib.images import check_images
 from ldmlib.layers import Upsample
-from ldmlib.pretrained import WEIGHTS, save_pair
+from ldmlib.places import expanded
+from ldmlib.pretrained import CONFIG, WEIGHTS, load_pair, save_pair
 from ldmlib.rng import per_sample_generators, randn_like
 from ldmlib.runtime import best_device
 
@@ -227,19 +228,11 @@ class Gan(nn.Module):
             FileNotFoundError: no such name or folder (the message lists the bundled names).
             ValueError: files cut short, of another architecture or with another hash.
         """
-        folder = asset("weights", str(source)) if source in BUNDLED else Path(source)
-        if not (folder / "config.json").is_file():
+        folder = asset("weights", str(source)) if source in BUNDLED else expanded(source)
+        if not (folder / CONFIG).is_file():
             raise FileNotFoundError(
                 f"{source} is neither a bundled GAN ({', '.join(BUNDLED)}) nor a folder with "
-                "config.json and model.safetensors, as save_pretrained writes them"
+                f"{CONFIG} and {WEIGHTS}, as save_pretrained writes them"
             )
-        values = load_json(folder / "config.json")
-        digest = values.pop("sha256", None)
-        try:
-            model = cls(GanConfig.from_dict(values))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{folder / 'config.json'} does not describe a Gan: {error!r}"
-            ) from error
-        load_into(model, load_tensors(folder / WEIGHTS, sha256=digest), "GAN")
+        model = load_pair(folder, GanConfig, cls, "GAN")
         return model.to(device or best_device()).eval()

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,6 +35,7 @@ import torch
 from torch import Tensor
 
 from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.config_values import check_values
 from ldmlib.files import load_json, load_tensors, save_json, save_tensors
 from ldmlib.interchange_names import (
     State,
@@ -60,9 +60,11 @@ from ldmlib.interchange_settings import (
     unet_settings,
 )
 from ldmlib.latent_config import LatentDiffusionConfig
-from ldmlib.pretrained import CONFIG, WEIGHTS, save_pair
+from ldmlib.places import expanded
+from ldmlib.pretrained import CONFIG, read_config, save_pair
 from ldmlib.runtime import InterruptFlag
-from ldmlib.unet import UNet
+from ldmlib.temporaries import sweep, temporary_beside
+from ldmlib.unet import UNet, UNetConfig
 
 THEIR_WEIGHTS = "diffusion_pytorch_model.safetensors"
 OWN = "ldmlib"
@@ -126,14 +128,16 @@ def _first_step(config: LatentDiffusionConfig) -> int:
 @contextmanager
 def _new_folder(folder: str | Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder` that takes its place at the end, if all went well."""
-    target = Path(os.path.realpath(Path(folder).expanduser()))
+    target = Path(os.path.realpath(expanded(folder)))
     if target.exists() and (others := {path.name for path in target.iterdir()} - WRITTEN):
         raise FileExistsError(
             f"{target} holds {', '.join(sorted(others)[:5])}, too, and would be replaced as a "
             "whole: name a new folder"
         )
-    mark = uuid.uuid4().hex[:8]
-    new, old = (target.with_name(f".{mark}.{age}.{target.name}") for age in ("new", "old"))
+    sweep(target, "new.")
+    if target.exists():  # else an export that was killed has left the earlier folder there
+        sweep(target, "old.")
+    new, old = (temporary_beside(target, mark) for mark in ("new.", "old."))
     new.mkdir(parents=True)
     try:
         yield new
@@ -162,14 +166,29 @@ def read_folder(folder: str | Path) -> tuple[LatentDiffusionConfig, dict[str, Te
 
     Raises:
         FileNotFoundError: a part is missing.
-        ValueError: layers, a schedule or a text encoder that this library does not have.
+        ValueError: layers, a schedule or a text encoder that this library does not have, or
+            settings that make no sense.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not (folder / "unet" / CONFIG).is_file():
         raise FileNotFoundError(
             f"{folder} has no unet/{CONFIG}: expected a folder as LatentDiffusion.to_diffusers or "
             "save_pretrained of diffusers write it"
         )
+    try:
+        return _read(folder)
+    except OSError:
+        raise
+    except ValueError as error:
+        if str(folder) in str(error):
+            raise
+        raise ValueError(f"{folder}: {error}") from error
+    except Exception as error:  # settings from elsewhere can break any layer in its own way
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{folder} can't be read: its settings make no sense ({said})") from error
+
+
+def _read(folder: Path) -> tuple[LatentDiffusionConfig, dict[str, Tensor]]:
     own = (folder / OWN / CONFIG).is_file()
     config, kept = _own(folder / OWN) if own else (_foreign(folder), {})
     side = config.size // config.autoencoder.factor
@@ -197,13 +216,8 @@ def read_folder(folder: str | Path) -> tuple[LatentDiffusionConfig, dict[str, Te
 
 
 def _own(folder: Path) -> tuple[LatentDiffusionConfig, dict[str, Tensor]]:
-    values = load_json(folder / CONFIG)
-    digest = values.pop("sha256", None)
-    try:
-        config = LatentDiffusionConfig.from_dict(values)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG} describes no LatentDiffusion: {error}") from error
-    return config, load_tensors(folder / WEIGHTS, sha256=digest)
+    config, weights, sha256 = read_config(folder, LatentDiffusionConfig)
+    return config, load_tensors(weights, sha256=sha256)
 
 
 def _settings(folder: Path) -> Settings:
@@ -233,11 +247,13 @@ def _foreign(folder: Path) -> LatentDiffusionConfig:
             "UNet2DModel, alone or with classes, can be taken from elsewhere"
         )
     denoiser, side = unet_config(unet), unet.get("sample_size")
-    if not isinstance(side, int):
+    check_values(UNetConfig, asdict(denoiser), f"{folder / 'unet'}")
+    if not isinstance(side, int) or isinstance(side, bool) or side < 1:
         raise ValueError(f"{folder / 'unet'}: sample_size is one number here, not {side}")
     stage = AutoencoderConfig(channels=denoiser.in_channels, widths=())
     if (folder / "vae").is_dir():
         stage = stage_config(_settings(folder / "vae"))
+        check_values(AutoencoderConfig, asdict(stage), f"{folder / 'vae'}")
     if denoiser.in_channels != stage.latent_channels:
         raise ValueError(
             f"{folder}: the denoiser takes {denoiser.in_channels} channels, the first stage makes "

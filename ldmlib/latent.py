@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ldmlib.autoencoder import Autoencoder
 from ldmlib.diffusion import Diffusion
 from ldmlib.features import in_batches
-from ldmlib.files import asset, load_into, load_json, load_tensors
+from ldmlib.files import asset
 from ldmlib.latent_config import LatentDiffusionConfig
-from ldmlib.pretrained import WEIGHTS, save_pair
+from ldmlib.places import expanded
+from ldmlib.pretrained import CONFIG, WEIGHTS, build, load_pair, save_pair
 from ldmlib.rng import per_sample_generators, seeded
 from ldmlib.runtime import best_device
 from ldmlib.samplers import Predict, Sampler, SampleState, get_sampler
@@ -265,21 +266,13 @@ class LatentDiffusion(nn.Module):
             FileNotFoundError: no such name or folder (the message lists the bundled names).
             ValueError: files cut short, of another architecture or with another hash.
         """
-        folder = asset("weights", source) if source in BUNDLED else Path(source)
-        if not (folder / "config.json").is_file():
+        folder = asset("weights", source) if source in BUNDLED else expanded(source)
+        if not (folder / CONFIG).is_file():
             raise FileNotFoundError(
                 f"{source} is neither a bundled model ({', '.join(BUNDLED)}) nor a folder with "
-                "config.json and model.safetensors, as save_pretrained writes them"
+                f"{CONFIG} and {WEIGHTS}, as save_pretrained writes them"
             )
-        values = load_json(folder / "config.json")
-        digest = values.pop("sha256", None)
-        try:
-            model = cls(LatentDiffusionConfig.from_dict(values))
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{folder / 'config.json'} does not describe a LatentDiffusion: {error}"
-            ) from error
-        load_into(model, load_tensors(folder / WEIGHTS, sha256=digest), "latent diffusion model")
+        model = load_pair(folder, LatentDiffusionConfig, cls, "latent diffusion model")
         return model.to(device or best_device()).eval()
 
     def to_diffusers(self, folder: str | Path) -> None:
@@ -294,5 +287,5 @@ class LatentDiffusion(nn.Module):
         from ldmlib.interchange import read_folder
 
         config, state = read_folder(folder)
-        load_into(model := cls(config), state, "diffusers folder")
+        model = build(lambda: cls(config), state, "diffusers folder")
         return model.to(device or best_device()).eval()

@@ -70,7 +70,21 @@ class LatentDiffusionConfig:
             "data": DataRecord.from_dict(record) if (record := values.get("data")) else None,
             "guidance_interval": tuple(values.get("guidance_interval", (0.0, 1.0))),
         }
-        return cls(**{**values, **parts})
+        config = cls(**{**values, **parts})
+        config.check_agreement()
+        return config
+
+    def check_agreement(self) -> None:
+        """Raise a ValueError if the parts contradict each other: classes, their shares, words."""
+        classes, known, shares = len(self.classes), self.unet.num_classes, self.class_weights
+        if classes and classes != known:
+            raise ValueError(f"{classes} classes have names, but the denoiser knows {known}")
+        if shares and (len(shares) != classes or not sum(shares) > 0):
+            raise ValueError(f"class_weights: {len(shares)} shares for {classes} classes, or all 0")
+        words = len(self.tokenizer) if self.tokenizer else 0
+        if words != self.unet.vocabulary:
+            vocabulary = self.unet.vocabulary
+            raise ValueError(f"{words} tokens, but the denoiser has a vocabulary of {vocabulary}")
 
     def tokens(self, prompts: list[str]) -> Tensor:
         """Token ids (n, L) of prompts.

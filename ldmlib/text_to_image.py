@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from ldmlib.emoji import STYLES, CaptionedData, with_style
 from ldmlib.features import Classifier, ClassifierConfig, in_batches
-from ldmlib.files import asset, load_into, load_json, load_tensors
+from ldmlib.files import asset
 from ldmlib.latent import LatentDiffusion
 from ldmlib.latent_config import LatentDiffusionConfig
-from ldmlib.pretrained import WEIGHTS, save_pair
+from ldmlib.pretrained import load_pair, save_pair
 from ldmlib.recipes import Recipe, random_shift, train_autoencoder, train_denoiser
 from ldmlib.rng import Generator
 from ldmlib.text import TextEncoder, Tokenizer, words_of
@@ -266,8 +266,5 @@ def save_matcher(matcher: Matcher, folder: str | Path, **facts: object) -> None:
 def bundled_matcher(name: str = "emoji_matcher") -> Matcher:
     """The matcher that comes with the library; evaluation mode, no gradients."""
     folder = asset("weights", name)
-    config = load_json(folder / "config.json")
-    known = {key: config[key] for key in MatcherConfig.__dataclass_fields__}
-    matcher = Matcher(MatcherConfig(**known))
-    load_into(matcher, load_tensors(folder / WEIGHTS, sha256=config["sha256"]), "matcher")
+    matcher = load_pair(folder, MatcherConfig, Matcher, "matcher", more_allowed=True)
     return matcher.eval().requires_grad_(False)

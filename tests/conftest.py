@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import ldmlib  # noqa: F401  (before any test module loads torch: it sets GOMP_SPINCOUNT)
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ import book
 import book_project
 import colab_env
 import notebooks as tool
-from ldmlib import data, presets
+from ldmlib import __version__, data, presets
 from ldmlib.features import bundled_classifier
 from ldmlib.loop import Loop
 from ldmlib.training import TrainConfig, resumable
@@ -70,7 +70,7 @@ def test_another_repository_is_opened_and_installed_by_its_own_name(
     assert book.repo("ada/diffusion") == 0
     text = twin.read_text(encoding="utf-8")
     assert "/github/ada/diffusion/blob/main/notebooks/00" in text
-    assert '"git+https://github.com/ada/diffusion"' in text
+    assert f'"git+https://github.com/ada/diffusion@v{__version__}"' in text
 
 
 @each_twin
@@ -85,42 +85,88 @@ def test_only_widgets_that_colab_has_are_used(path: Path) -> None:
 
 
 # --------------------------------------------------------------------------- the set-up cell
-def test_where_the_library_is_there_set_up_does_and_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something is installed"))
+def set_up(monkeypatch: pytest.MonkeyPatch, in_colab: bool, has_library: bool, code: int = 0):
+    """Run the set-up cell in a described place; returns the commands that it started."""
+    commands = []
+
+    def run(command: list[str], **_) -> subprocess.CompletedProcess:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, code, "", "ERROR: no such tag\n")
+
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    if in_colab:
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    if not has_library:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", run)
     exec(setup_source(), {})
+    return commands
+
+
+@pytest.mark.parametrize("in_colab", [False, True])
+def test_where_the_library_is_there_set_up_does_and_says_nothing(
+    in_colab: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    assert set_up(monkeypatch, in_colab, has_library=True) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_installed_outside_of_colab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ldmlib", None)
+    with pytest.raises(ImportError, match=r"elsewhere, use `make lab`, or `pip install git\+"):
+        set_up(monkeypatch, in_colab=False, has_library=False)
 
 
 @pytest.mark.parametrize("wished", [None, "/some/where/ldmlib-0.1.0-py3-none-any.whl"])
 def test_only_the_library_is_installed_and_nothing_is_upgraded(
     wished: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commands = []
     monkeypatch.delenv("LDMLIB_SOURCE", raising=False)
     if wished:
         monkeypatch.setenv("LDMLIB_SOURCE", wished)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
-    exec(setup_source(), {})
-    source = wished or f"git+{book_project.repository_url()}"
+    commands = set_up(monkeypatch, in_colab=True, has_library=False)
+    source = wished or f"git+{book_project.repository_url()}@v{__version__}"
     assert commands == [[sys.executable, "-m", "pip", "install", "-q", "--no-deps", source]]
 
 
+def test_what_is_installed_is_the_version_that_the_notebooks_were_written_for() -> None:
+    project = (tool.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{__version__}"\n' in project
+    citation = (tool.ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in citation
+    assert re.findall(r"@(v[\w.]+)", setup_source()) == [f"v{__version__}"]
+
+
+def test_a_failed_pip_stops_the_notebook_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match=r"could not install git\+.*\nERROR: no such tag"):
+        set_up(monkeypatch, in_colab=True, has_library=False, code=1)
+
+
 def test_a_failed_set_up_says_in_one_sentence_what_to_do(tmp_path: Path) -> None:
-    hidden = "import sys\nsys.modules['ldmlib'] = None\n"
-    done = subprocess.run(
-        [sys.executable, "-c", hidden + setup_source()],
-        env={**os.environ, "LDMLIB_SOURCE": str(tmp_path / "nothing.whl")},
-        capture_output=True,
-        text=True,
+    """With the real pip, which finds no such wheel; then elsewhere, where no pip is started."""
+    code = "import sys\nsys.modules['ldmlib'] = None\n" + setup_source()
+    elsewhere = {**os.environ, "LDMLIB_SOURCE": str(tmp_path / "nothing.whl")}
+    elsewhere.pop("COLAB_RELEASE_TAG", None)
+    in_colab = elsewhere | {"COLAB_RELEASE_TAG": "release-colab"}
+    failed, missing = (
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        for env in (in_colab, elsewhere)
     )
-    *before, sentence = done.stderr.strip().splitlines()
-    assert done.returncode == 1
+    assert failed.returncode == missing.returncode == 1
+    _, _, reason = failed.stderr.partition("RuntimeError: pip could not install ")
+    assert reason.count("nothing.whl") >= 2, "the sentence names it, and so do pip's own words"
+    sentence = missing.stderr.strip().splitlines()[-1]
     assert sentence.startswith("ImportError: ldmlib cannot be imported (")
     assert "Disconnect and delete runtime" in sentence and "make lab" in sentence
-    assert any("nothing.whl" in line for line in before), "pip's own words are shown"
+
+
+def test_set_up_lets_threads_spin_briefly() -> None:
+    """ldmlib sets it, so it must be loaded before torch."""
+    code = f"{setup_source()}\nprint(os.environ['GOMP_SPINCOUNT'])"
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "30000"
 
 
 # --------------------------------------------------------------------------- as in Colab
@@ -148,6 +194,7 @@ def test_the_notebook_runs_alone_as_in_colab(
     pip = [str(colab), "-m", "pip", "uninstall", "--quiet", "--yes", "ldmlib"]
     subprocess.run(pip, check=True, capture_output=True)
     variables = {"LDMLIB_SOURCE": str(wheel), "LDMLIB_CACHE": str(tmp_path / "cache")}
+    variables["COLAB_RELEASE_TAG"] = "release-colab"
     alone = tmp_path / "empty"
     ran = colab_env.run_alone(path, colab, alone, variables)
     stored = tool.nbformat.read(path, as_version=4)

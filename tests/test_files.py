@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,23 @@ def test_missing_file_lists_what_is_there(earlier: Path) -> None:
             load(earlier.parent)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_in_other_tools_encodings(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes('{"name": "ä"}'.encode(encoding))
+    assert files.load_json(tmp_path / "a.json") == {"name": "ä"}
+
+
+def test_json_that_is_deep_or_large_is_refused(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": ' + "[" * 200_000 + "]" * 200_000 + "}")
+    with pytest.raises(ValueError, match=r"a\.json: lists are nested too deeply"):
+        files.load_json(path)
+    with open(path, "wb") as file:
+        file.truncate(100 * files.LARGEST_JSON)  # takes no space on the disk
+    with pytest.raises(ValueError, match=r"a\.json has 6,710,886,400 bytes; .* another file"):
+        files.load_json(path)
+
+
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"[1, 2]"])
 def test_broken_json(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
@@ -190,6 +208,80 @@ def test_tensors_cut_short(tmp_path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ValueError, match="cut short or not a safetensors file"):
         files.load_tensors(path)
+
+
+def write_safetensors(path: Path, header: object, data: bytes = b"") -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+@pytest.mark.parametrize("kind", ["F7", "F4", "F8_E8M0"])
+def test_a_number_format_that_is_unknown(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"a": {"dtype": kind, "shape": [2], "data_offsets": [0, 2]}}, b"12")
+    for load in (files.load_tensors, files.tensor_shapes):
+        with pytest.raises(ValueError, match=f"a.safetensors .*{kind}|not a safetensors file"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"[1]",
+        b"\xff",
+        {"a": {"dtype": "F32", "shape": [2**30], "data_offsets": [0, 2**32]}},
+        {"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
+    ],
+    ids=["deep", "a list", "no text", "more than there is", "overflow", "negative"],
+)
+def test_a_header_that_promises_something_else(tmp_path: Path, header: object) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, header, b"1234")
+    for load in (files.load_tensors, files.tensor_shapes):
+        with pytest.raises(ValueError, match="cut short or not a safetensors file") as caught:
+            load(path)
+        assert len(str(caught.value)) < 600
+
+
+def test_shapes_are_known_without_reading_the_numbers(tmp_path: Path, monkeypatch) -> None:
+    path, tensors = tmp_path / "a.safetensors", example_tensors()
+    files.save_tensors(path, tensors)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("all of it is read"))
+    found = files.tensor_shapes(path)
+    assert {k: (t.shape, t.dtype) for k, t in found.items()} == {
+        k: (t.shape, t.dtype) for k, t in tensors.items()
+    }
+    assert all(tensor.is_meta for tensor in found.values())
+
+
+@pytest.mark.parametrize("sha256", [5, "", "xyz", "0" * 63, "g" * 64, ["0" * 64]], ids=repr)
+def test_what_is_no_hash_is_not_compared(earlier: Path, sha256: object) -> None:
+    with pytest.raises(ValueError, match="a SHA-256 is 64 hexadecimal digits, not"):
+        files.load_tensors(earlier, sha256)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.ones(2, 3, dtype=torch.int32)}, "wrong kind 1 .weight torch.int32 for"),
+        ({"weight": torch.ones(2, 3, dtype=torch.complex64)}, "wrong kind 1 .weight torch.complex"),
+        ({"weight": [1.0]}, r"no tensor 1 \(weight\)"),
+        ({5: torch.ones(1)}, r"unexpected 1 \(5\)"),
+        (None, "expected weights by name, found a NoneType"),
+    ],
+)
+def test_load_into_takes_tensors_of_the_same_kind(tensors: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        files.load_into(nn.Linear(3, 2), tensors, "layer")
+
+
+def test_load_into_takes_half_precision() -> None:
+    layer, half = nn.BatchNorm1d(3), nn.BatchNorm1d(3).half().state_dict()
+    half["num_batches_tracked"] = torch.tensor(7.0).half()  # as earlier versions saved it
+    files.load_into(layer, half, "layer")
+    assert layer.weight.dtype == torch.float32 and int(layer.num_batches_tracked) == 7
 
 
 def test_load_into_copies_exactly() -> None:
@@ -260,6 +352,27 @@ def test_checkpoint_cut_short(tmp_path: Path, kept: float) -> None:
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
     with pytest.raises(ValueError, match="cut short or not a checkpoint"):
         files.load_checkpoint(path)
+
+
+def test_a_checkpoint_damaged_inside_is_refused(tmp_path: Path) -> None:
+    """Whatever byte of its index is another one, the message names the file."""
+    files.save_checkpoint(tmp_path / "a.pt", {"a": torch.ones(3), "b": [{"c": 0.5}]})
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    [index] = [name for name in parts if name.endswith("data.pkl")]
+    refused = 0
+    for i in range(0, len(parts[index]), 3):
+        changed = bytearray(parts[index])
+        changed[i] ^= 0x55
+        with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+            for name, content in {**parts, index: bytes(changed)}.items():
+                archive.writestr(name, content)
+        try:
+            files.load_checkpoint(tmp_path / "b.pt")
+        except ValueError as error:
+            assert str(error).startswith(str(tmp_path / "b.pt"))
+            refused += 1
+    assert refused > 20
 
 
 class Exploit:

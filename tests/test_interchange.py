@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -456,7 +458,7 @@ def test_a_first_stage_that_loses_channels(diffusers, tmp_path: Path) -> None:
 def test_an_own_config_that_describes_nothing(tmp_path: Path) -> None:
     build().to_diffusers(tmp_path / "out")
     edit(tmp_path / "out" / "ldmlib" / "config.json", unet={"layers": 3})
-    with pytest.raises(ValueError, match="describes no LatentDiffusion"):
+    with pytest.raises(ValueError, match="does not describe a LatentDiffusion"):
         LatentDiffusion.from_diffusers(tmp_path / "out")
 
 
@@ -550,3 +552,30 @@ def test_clipping_is_said_for_pixels_only(tmp_path: Path) -> None:
         settings = load_json(tmp_path / f"{pixels}" / "scheduler" / "scheduler_config.json")
         assert settings["clip_sample"] is pixels
         assert (tmp_path / f"{pixels}" / "vae").exists() is not pixels
+
+
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
+    """Half of a new folder goes; the earlier one only if another stands in its place."""
+    for mark in ("new", "old"):
+        (tmp_path / f".0123abcd.{mark}.out").mkdir()
+        (tmp_path / f".0123abcd.{mark}.out" / "part").touch()
+        os.utime(tmp_path / f".0123abcd.{mark}.out", (0, 0))
+    build().to_diffusers(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == [".0123abcd.old.out", "out"]
+    build().to_diffusers(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+@pytest.mark.parametrize("value", [-32, 10**9, "x", None, [], {}], ids=repr)
+def test_settings_from_elsewhere_that_make_no_sense(
+    part: str, value: object, tmp_path: Path
+) -> None:
+    build().to_diffusers(tmp_path)
+    shutil.rmtree(tmp_path / "ldmlib")
+    good = load_json(tmp_path / part / "config.json")
+    for key in ("in_channels", "layers_per_block", "block_out_channels", "norm_num_groups"):
+        edit(tmp_path / part / "config.json", **{key: value})
+        with pytest.raises(ValueError, match=tmp_path.name):
+            LatentDiffusion.from_diffusers(tmp_path)
+        save_json(tmp_path / part / "config.json", good)

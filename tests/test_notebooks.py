@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -156,7 +158,7 @@ def test_myst_is_recognised(text: str, is_myst: bool) -> None:
     [
         (f"{tool.ROOT}/ldmlib/data.py:3: UserWarning", "./ldmlib/data.py:3: UserWarning"),
         (f"saved in '{tool.ROOT}'", "saved in '.'"),
-        (f"\x1b[32m{Path.home()}/runs\x1b[0m", "\x1b[32m~/runs\x1b[0m"),
+        (f"\x1b[32m{clean_outputs.HOME}/runs\x1b[0m", "\x1b[32m~/runs\x1b[0m"),
         (f"AAA{tool.ROOT}/AAA", f"AAA{tool.ROOT}/AAA"),
         (f"{tempfile.gettempdir()}/ipykernel_12/345.py:1: Warning", "<cell>:1: Warning"),
         ("<function f at 0x7f3a2b>", "<function f at 0x0>"),
@@ -165,6 +167,20 @@ def test_myst_is_recognised(text: str, is_myst: bool) -> None:
 )
 def test_folders_and_addresses_are_replaced(text: str, cleaned: str) -> None:
     assert clean_outputs.plain_text(text) == cleaned
+
+
+@pytest.mark.parametrize("home", ["/", None])
+def test_a_user_without_a_home_folder_can_clean_outputs(home: str | None) -> None:
+    """The tool is loaded anew, as such a user; a lone slash is no home folder."""
+    code = (
+        "import os\n"
+        f"os.path.expanduser = lambda path: {home!r} or path\n"
+        "import clean_outputs\n"
+        "print(clean_outputs.plain_text('3 / 4'))"
+    )
+    folder = Path(clean_outputs.__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout == "3 / 4\n", done.stderr
 
 
 @pytest.mark.parametrize(

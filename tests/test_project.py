@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import setup_env
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # comes with pytest
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ldmlib"
@@ -28,14 +30,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # A room (a module, or a package of them) imports only rooms that stand before it.
 ORDER = (
-    *("files", "images", "image_data", "own_pictures", "emoji", "data", "rng"),
+    *("places", "temporaries", "files", "config_values", "runtime", "pretrained"),
+    *("images", "image_data", "own_pictures", "emoji", "data", "rng"),
     *("schedule", "probability"),
     "pca",
     *("layers", "features", "gan", "portable", "autoencoder"),
     *("autoencoder_loss", "diffusion", "text", "unet"),
     *("spacing", "samplers", "sampling", "repaint"),
-    *("runtime", "environment", "train_config", "loop", "training"),
-    *("pretrained", "data_record", "latent_config"),
+    *("environment", "train_config", "loop", "training"),
+    *("data_record", "latent_config"),
     *("interchange_names", "interchange_settings", "interchange"),
     *("latent", "gan_model"),
     *("gan_training", "metrics", "evaluation", "recipes", "distillation"),
@@ -43,7 +46,7 @@ ORDER = (
     *("presets", "text_to_image", "model_cards", "emoji_weights"),
     *("edit_weights", "weights", "onnx_export"),
     *("assignments", "plotting", "widgets", "check"),
-    *("grading", "cli"),
+    *("grading", "streams", "cli"),
 )
 # For the reader only: nothing else in the library imports these.
 READERS_MODULES = {"plotting", "widgets", "check"}
@@ -64,7 +67,8 @@ CONDA_ONLY = {"pip": "", "python": PROJECT["requires-python"]}
 
 
 def requirements() -> list[Requirement]:
-    """All requirements of pyproject.toml, without the extra that only gathers the others."""
+    """All requirements of pyproject.toml, for whatever Python, without the extra that only
+    gathers the others."""
     extras = PROJECT["optional-dependencies"]
     named = [text for extra, texts in extras.items() if extra != "all" for text in texts]
     return [Requirement(text) for text in PROJECT["dependencies"] + named]
@@ -162,6 +166,30 @@ def test_bundled_weights_have_card_and_licence(folder: Path) -> None:
     assert (folder / "LICENSE.txt").read_bytes() == licence.read_bytes()
 
 
+OWN_MODULES = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"ldmlib"}
+PYPI_NAMES = {"yaml": "pyyaml", "PIL": "pillow", "IPython": "ipython", "myst_nb": "myst-nb"}
+
+
+def imported_packages(path: Path) -> set[str]:
+    """First parts of what a file imports, as they are spelled on PyPI."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.split(".")[0])
+    names -= OWN_MODULES | set(sys.stdlib_module_names)
+    return {PYPI_NAMES.get(name, name) for name in names}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    declared = {requirement.name for requirement in requirements()}
+    folders = (PACKAGE, ROOT / "tests", ROOT / "notebooks" / "py", ROOT / "book" / "_ext")
+    sources = [path for folder in folders for path in folder.rglob("*.py")]
+    missing = {path.name: imported_packages(path) - declared for path in sources}
+    assert not {name: packages for name, packages in missing.items() if packages}
+
+
 def test_import_stays_light() -> None:
     code = f"import ldmlib, sys; print([m for m in {NOT_IMPORTED_AT_ONCE} if m in sys.modules])"
     done = subprocess.run(
@@ -185,6 +213,68 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_modules_are_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST_MODULE
+
+
+# --------------------------------------------------------------------------- what starts the rest
+USES = re.compile(r"^\s*(?:- )?uses:\s*(\S+)(.*)$", re.MULTILINE)
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_by_commit_and_say_their_version(path: Path) -> None:
+    """A tag can be moved to other code overnight, a commit cannot."""
+    found = USES.findall(path.read_text(encoding="utf-8"))
+    assert found
+    for action, comment in found:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r"  # v\d+\.\d+\.\d+", comment), f"{action} needs `  # vX.Y.Z`"
+
+
+def test_one_commit_for_each_action() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in WORKFLOWS]
+    pins = {found for text in texts for found in USES.findall(text)}
+    assert len({action.split("@")[0] for action, _ in pins}) == len(pins)
+
+
+def without_openmp_settings() -> dict[str, str]:
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "MAKEFLAGS", "MAKELEVEL")
+    return {key: value for key, value in os.environ.items() if key not in names}
+
+
+SPINS = [
+    ({}, "30000"),
+    ({"GOMP_SPINCOUNT": "77"}, "77"),
+    ({"OMP_WAIT_POLICY": "passive"}, ""),
+]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize(("variables", "spins"), SPINS, ids=str)
+def test_make_hands_on_how_long_threads_spin(variables: dict, spins: str, tmp_path: Path) -> None:
+    probe = tmp_path / "Makefile"
+    probe.write_text(f"include {ROOT / 'Makefile'}\nprobe:\n\t@echo spins:$$GOMP_SPINCOUNT\n")
+    command = ["make", "--silent", "-f", str(probe), "probe"]
+    environment = without_openmp_settings() | variables
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"spins:{spins}"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(("variables", "spins"), SPINS, ids=str)
+def test_continuous_integration_hands_on_how_long_threads_spin(
+    variables: dict, spins: str, tmp_path: Path
+) -> None:
+    """The script runs with a `make` and a `chromium` of our own, which only print."""
+    for name in ("make", "chromium"):
+        (tmp_path / name).write_text('#!/bin/sh\necho "$@ spins:$GOMP_SPINCOUNT"\n')
+        (tmp_path / name).chmod(0o755)
+    environment = without_openmp_settings() | variables
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    command = ["bash", str(ROOT / ".ci" / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"test spins:{spins}"
 
 
 def test_top_level_is_tidy() -> None:

@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from ldmlib.streams import open_standard_streams
+
 app = typer.Typer(
     help="Latent diffusion models, small enough to read and fast enough for a laptop.",
     no_args_is_help=True,
@@ -16,6 +18,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; expected mistakes end in one clear sentence, not a traceback."""
+    open_standard_streams()
     try:
         app()
     except (ValueError, TypeError, OSError, FloatingPointError, ImportError) as error:

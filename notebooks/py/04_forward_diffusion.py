@@ -14,18 +14,24 @@
 # > **Takes** about 10 seconds and 0.8 GB of memory on 2 CPU cores.
 
 # %% tags=["setup"]
-import importlib.util, os, subprocess, sys  # noqa: E401
+# On Colab this installs the course's library and upgrades nothing; elsewhere it only looks for it.
+import os, subprocess, sys  # noqa: E401
+from importlib.util import find_spec
 
-# On Colab this installs the course's library and nothing else; elsewhere it does nothing.
-if importlib.util.find_spec("ldmlib") is None:
-    source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", source])
+source = os.environ.get("LDMLIB_SOURCE", "git+https://github.com/ldm-course/ldm-course@v0.1.0")
+if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
+        )
 try:
     import ldmlib.latent  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
-        "runtime and run this cell again; elsewhere, start JupyterLab with `make lab`."
+        f"runtime and run this cell again; elsewhere, use `make lab`, or `pip install {source}`."
     ) from None
 
 # %%

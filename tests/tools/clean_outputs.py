@@ -7,6 +7,7 @@ and everything that a cell really prints stay.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -23,12 +24,15 @@ PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+\w* \[(\d+:)?\d\d:\d\d[,<]")
 # No path starts after a character of base64 text, unless that ends a colour code.
 PATH_START, PATH_END = r"(?:(?<![\w+/])|(?<=\dm))", r"(?![\w-])"
 TEMPORARY = re.escape(tempfile.gettempdir())
+# "~" for a user without a home folder. One whose home is "/", as in some containers, has no folder
+# of their own either, and every slash would be taken for it.
+HOME = os.path.expanduser("~").rstrip("/") or "~"
 REPLACEMENTS = {
     re.compile(pattern): replacement
     for pattern, replacement in (
         (rf"{PATH_START}{TEMPORARY}/ipykernel_\d+/\d+\.py", "<cell>"),
         (rf"{PATH_START}{re.escape(str(ROOT))}{PATH_END}", "."),
-        (rf"{PATH_START}{re.escape(str(Path.home()))}{PATH_END}", "~"),
+        (rf"{PATH_START}{re.escape(HOME)}{PATH_END}", "~"),
         (rf"{PATH_START}{TEMPORARY}{PATH_END}", "$TMPDIR"),
         (r"\bat 0x[0-9a-fA-F]+", "at 0x0"),
     )

@@ -26,6 +26,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
+import ldmlib  # noqa: F401  (sets GOMP_SPINCOUNT, which the kernels inherit)
 from clean_outputs import remove_noise
 
 ROOT = Path(__file__).resolve().parents[2]

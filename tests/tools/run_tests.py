@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import ldmlib  # noqa: F401  (sets GOMP_SPINCOUNT, which the parts below inherit)
+
 ROOT = Path(__file__).resolve().parents[2]
 RUFF_CHECKS = {"ruff check": ["check"], "ruff format": ["format", "--check"]}
 NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=2700"]

@@ -107,7 +107,7 @@ def install(python: str, extras: set) -> None:
     pip = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     last_words = deque(maxlen=60)
     for line in pip.stderr:
-        sys.stderr.write(line)
+        print(line, end="", file=sys.stderr)  # which is None where the stream is closed
         last_words.append(line)
     if pip.wait() != 0:
         raise SetupError(explain("".join(last_words)))
