@@ -28,14 +28,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # A room (a module, or a package of them) imports only rooms that stand before it.
 ORDER = (
-    *("files", "images", "image_data", "own_pictures", "emoji", "data", "rng"),
+    *("files", "names", "images", "image_data", "data_record"),
+    *("picture_folders", "npz_files", "own_pictures", "emoji", "data", "rng"),
     *("schedule", "probability"),
     "pca",
     *("layers", "features", "gan", "portable", "autoencoder"),
     *("autoencoder_loss", "diffusion", "text", "unet"),
     *("spacing", "samplers", "sampling", "repaint"),
     *("runtime", "environment", "train_config", "loop", "training"),
-    *("pretrained", "data_record", "latent_config"),
+    *("pretrained", "latent_config"),
     *("interchange_names", "interchange_settings", "interchange"),
     *("latent", "gan_model"),
     *("gan_training", "metrics", "evaluation", "recipes", "distillation"),
