@@ -174,8 +174,8 @@ def _own_path(source: PathLike) -> Path:
     path = expanded(source)
     guess = did_you_mean(source, KNOWN)
     if path.is_dir():
-        if guess and os.fspath(source).casefold() in KNOWN:
-            _warn_of(f"{source} is read as a folder, as the bundled set is called in small letters")
+        if str(source) not in KNOWN and str(source).casefold() in KNOWN:
+            _warn_of(f"{source} is read as a folder; the bundled set is {str(source).casefold()!r}")
         return path
     if path.suffix.lower() == ".npz":
         return path

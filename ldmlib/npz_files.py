@@ -130,16 +130,18 @@ def _read(archive: zipfile.ZipFile, headers: dict[str, Header], key: str) -> np.
         return npy.read_array(handle, allow_pickle=False)
 
 
-def _role(key: str) -> tuple[str | None, str | None]:
-    """What an array is by its name: ("train", "images") for x_train; None where it doesn't say."""
+def _role(key: str) -> tuple[frozenset[str], str | None]:
+    """Words for a part in the name of an array, and what it holds: {"train"}, "images" for x_train.
+
+    No words if it belongs to no part, None if the name does not say what it holds.
+    """
     if key in UNNAMED:
-        return None, UNNAMED[key]
+        return frozenset(), UNNAMED[key]
     glued = re.fullmatch("([xy])(train|test|val|valid)", key.lower())  # xtrain is x_train
     words = list(glued.groups()) if glued else re.findall("[a-z]+", key.lower())
-    train, test = set(words) & TRAIN, set(words) & HELD_OUT
-    rest = "_".join(word for word in words if word not in train | test)
-    role = "images" if rest in IMAGE_KEYS else "labels" if rest in LABEL_KEYS else None
-    return ("train" if train and not test else "test" if test and not train else None), role
+    part = frozenset(words) & (TRAIN | HELD_OUT)
+    rest = "_".join(word for word in words if word not in part)
+    return part, "images" if rest in IMAGE_KEYS else "labels" if rest in LABEL_KEYS else None
 
 
 def _chosen(
@@ -176,15 +178,13 @@ def _parts(headers: dict[str, Header]) -> list[list[str]]:
         return [["images"]]
     found: dict[str | None, list[str]] = {None: [], "train": [], "test": []}
     for key, header in headers.items():
-        split, role = _role(key)
-        if role == "images" and (header.like_pictures or key == "arr_0"):
-            found[split].append(key)
-    if len(found[None]) == 1:
-        return [found[None]]
-    if not found[None] and len(found["train"]) == 1:
-        return [found["train"], found["test"]] if found["test"] else [found["train"]]
-    if not found[None] and not found["train"] and len(found["test"]) == 1:
-        return [found["test"]]
+        part, role = _role(key)
+        if role == "images" and (header.like_pictures or key in UNNAMED):
+            found["train" if part & TRAIN else "test" if part else None].append(key)
+    train = found[None] or found["train"] or found["test"]
+    if len(train) == 1:
+        apart = found["test"] if train == found["train"] else []
+        return [train, apart] if apart else [train]
     like = [key for key, header in headers.items() if header.like_pictures]
     if len(like) == 1:
         return [like]
@@ -196,21 +196,16 @@ def _parts(headers: dict[str, Header]) -> list[list[str]]:
 
 def _labels_of(headers: dict[str, Header], images: str, name: str) -> str | None:
     """The key of the labels that belong to an array of pictures, None if there is no clear one."""
-    if images == "images" and "labels" in headers:
+    part, _ = _role(images)
+    if not part and "labels" in headers:
         return "labels"
     n = (headers[images].shape or (0,))[0]
-    split = _role(images)[0]
+    alike = [key for key in headers if key != images and _role(key) == (part, "labels")]
     fitting = [key for key, header in headers.items() if key != images and header.like_labels(n)]
-    named = [key for key in fitting if _role(key) == (split, "labels")]
-    if images not in ("images", "arr_0") and split is None and not named and "labels" in headers:
-        return "labels"
-    named = ["labels"] if "labels" in named else named
-    if "val" in images.lower() or "test" in images.lower():  # two held-out parts of equal length
-        prefix = "val" if "val" in images.lower() else "test"
-        named = [key for key in named if prefix in key.lower()] or named
+    named = [key for key in fitting if key in alike or key == "labels"]
     if len(named) == 1:
         return named[0]
-    unused = named or fitting or [key for key in headers if _role(key) == (split, "labels")]
+    unused = named or alike or [key for key in fitting if not _role(key)[0]]
     if unused:
         _warn(
             f"{name}: {some(unused, 9)} not used; if it holds the classes, call it 'labels' and "
