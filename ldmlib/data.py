@@ -171,6 +171,8 @@ def _own_path(source: PathLike) -> Path:
     Raises:
         ValueError: there is none.
     """
+    if not os.fspath(source):
+        raise ValueError("expected the name of a data set or a path, got an empty text")
     path = expanded(source)
     guess = did_you_mean(source, KNOWN)
     if path.is_dir():
@@ -184,6 +186,8 @@ def _own_path(source: PathLike) -> Path:
         if path.exists()
         else (f"there is no such folder{'; ' * bool(guess)}{guess}")
     )
+    if "://" in str(source):
+        there = "addresses are not downloaded from, so fetch the files first"
     raise ValueError(
         f"unknown data {printable(source)!r}: expected {', '.join(KNOWN)}, or a folder of "
         f"pictures, or a .npz file; {there}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 
 from ldmlib.image_data import ImageData
 from ldmlib.names import counted
@@ -55,8 +55,19 @@ class DataRecord:
 
     @classmethod
     def from_dict(cls, values: dict) -> DataRecord:
-        """The inverse of `dataclasses.asdict`, for what was read from ``config.json``."""
-        return cls(**{**values, "classes": tuple(values["classes"])})
+        """The inverse of `dataclasses.asdict`, for what was read from ``config.json``.
+
+        Entries that a later version may have added are passed over.
+
+        Raises:
+            ValueError: an entry is missing.
+        """
+        known = {field.name: field for field in fields(cls)}
+        missing = [k for k, f in known.items() if f.default is MISSING and k not in values]
+        if missing:
+            raise ValueError(f"the record of the data lacks {', '.join(missing)}; was it edited?")
+        kept = {key: value for key, value in values.items() if key in known}
+        return cls(**{**kept, "classes": tuple(kept["classes"])})
 
     def __str__(self) -> str:
         return (
@@ -90,11 +101,13 @@ def _changes(data: ImageData) -> str:
         return ""
     width, height = origin.width, origin.height
     done = ["cropped to the central square"] * (width != height or not origin.alike)
-    done += ["resized"] * (min(width, height) != data.size or not origin.alike)
+    every = origin.enlarged == len(data)
+    changed = min(width, height) != data.size or not origin.alike
+    done += ["enlarged" if every else "resized"] * changed
     came = f"{'read as' if origin.alike else 'typically'} {width} x {height}"
     notes = [f"{came}, {' and '.join(done)}"] if done else []
-    if origin.enlarged:
-        notes.append(f"{origin.enlarged:,} smaller ones enlarged")
+    if origin.enlarged and not every:
+        notes.append(f"{counted(origin.enlarged, 'smaller picture')} enlarged")
     if origin.left_out:
         notes.append(f"{counted(origin.left_out, 'file')} left out")
     return f" ({'; '.join(notes)})" if notes else ""

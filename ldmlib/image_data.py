@@ -225,11 +225,13 @@ def content_keys(images: Tensor) -> Tensor:
     It lies between 0 and 2^63 - 1: the first bits of SHA-256 over shape and values, so that equal
     pictures have equal numbers, and different ones practically never do.
     """
-    shape = repr(tuple(images.shape[1:])).encode()
-    digests = [
-        hashlib.sha256(shape + x.tobytes()).digest() for x in images.cpu().contiguous().numpy()
-    ]
-    return torch.tensor([int.from_bytes(digest[:8], "big") >> 1 for digest in digests])
+    begun = hashlib.sha256(repr(tuple(images.shape[1:])).encode())
+    keys = []
+    for picture in images.cpu().contiguous().numpy():
+        digest = begun.copy()
+        digest.update(picture)
+        keys.append(int.from_bytes(digest.digest()[:8], "big") >> 1)
+    return torch.tensor(keys)
 
 
 def _checked_indices(indices: Tensor | Sequence[int], n: int, name: str) -> Tensor:

@@ -126,6 +126,11 @@ def _read(archive: zipfile.ZipFile, headers: dict[str, Header], key: str) -> np.
             f"memory, more than the {MOST_BYTES / 2**30:.0f} GiB that are allowed; save fewer or "
             "smaller pictures"
         )
+    if header.dtype.hasobject:
+        raise _Unfit(
+            f"expected plain arrays, but {key!r} holds Python objects, which are not read, as that "
+            "could run code; save it with .astype(str), or stack pictures of one size to uint8"
+        )
     with archive.open(f"{key}.npy") as handle:
         return npy.read_array(handle, allow_pickle=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -131,9 +132,10 @@ def _read_all(layout: Layout, size: int, folder: Path) -> _Pictures:
     from tqdm.auto import tqdm
 
     files = layout.files
+    quiet = len(files) <= 1000 or sys.stderr is None
     images, keys = [torch.empty(0, 3, size, size, dtype=torch.uint8)], []
     kept, sides, skipped, deep = [], [], [], {}
-    for i, file in enumerate(tqdm(files, desc="reading pictures", disable=len(files) <= 1000)):
+    for i, file in enumerate(tqdm(files, desc="reading pictures", disable=quiet)):
         try:
             array = im.decode(file)
             picture = im.scaled(array)

@@ -26,6 +26,8 @@ NOTES = {  # files that lie beside pictures without being any: no reason for a w
     *(".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".html", ".log", ".ini"),
     *(".py", ".ipynb", ".db", ".lst", ".names", ""),
 }
+TABLES = {".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet", ".xlsx", ".mat"}
+BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")  # of files whose name says nothing
 NOT_OURS = {"__MACOSX", "@eaDir"}  # copies and thumbnails that computers add; so are hidden ones
 TRAIN = {"train", "training", "trainset", "trn"}
 HELD_OUT = {"test", "testing", "testset", "tst", "val", "valid", "validation", "valset", "dev"}
@@ -72,8 +74,9 @@ def find_pictures(folder: Path) -> Layout:
     _check_folder(folder)
     files = [(path.relative_to(folder).parts, path) for path in _all_files(folder)]
     files.sort(key=lambda item: [natural(part) for part in item[0]])
-    pictures = [item for item in files if item[1].suffix.lower() in SUFFIXES]
-    others = [parts for parts, path in files if path.suffix.lower() not in SUFFIXES]
+    known = [_is_picture(path) for _, path in files]
+    pictures = [item for item, is_one in zip(files, known, strict=True) if is_one]
+    others = [item[0] for item, is_one in zip(files, known, strict=True) if not is_one]
     layout = _arranged([parts for parts, _ in pictures], others)
     layout.files = [path for _, path in pictures]
     layout.others = Counter(map(_suffix, others))
@@ -81,7 +84,19 @@ def find_pictures(folder: Path) -> Layout:
     layout.classes = _one_form(layout.classes)
     layout = _without_strays(folder, layout)
     _warn_of_similar(folder, layout.classes)
+    _warn_of_tables(folder, layout.classes, others)
     return layout
+
+
+def _is_picture(path: Path) -> bool:
+    """By its suffix; a file without any is looked into."""
+    if path.suffix:
+        return path.suffix.lower() in SUFFIXES
+    try:
+        with open(path, "rb") as file:
+            return file.read(12).startswith(BEGINNINGS)
+    except OSError:
+        return False
 
 
 def _check_folder(folder: Path) -> None:
@@ -325,6 +340,16 @@ def _warn_of_similar(folder: Path, classes: list[str | None]) -> None:
                 f"{printable(folder)}: the class folders {' and '.join(map(repr, similar))} differ "
                 "only in capitals or spaces and are different classes; rename one if they are not"
             )
+
+
+def _warn_of_tables(folder: Path, classes: list[str | None], others: list[Parts]) -> None:
+    """Labels in a table are not read, which should not go unnoticed."""
+    tables = [parts[-1] for parts in others if _suffix(parts) in TABLES]
+    if tables and classes and not any(classes):
+        _warn(
+            f"{printable(folder)}: read without classes, as these come from sub-folders alone; "
+            f"{some(tables)} may hold labels and is not read"
+        )
 
 
 def _warn(sentence: str) -> None:

@@ -416,6 +416,13 @@ def test_the_home_folder_is_put_in_once(tmp_path: Path, monkeypatch) -> None:
         data.load("~nobody/x")
 
 
+def test_neither_nothing_nor_an_address_is_a_path() -> None:
+    with pytest.raises(ValueError, match="got an empty text"):
+        data.load("")
+    with pytest.raises(ValueError, match="fetch the files first"):
+        data.load("https://example.org/cats")
+
+
 WRONG_FILES = {
     "a.zip": "unpack it and give the folder",
     "a.TGZ": "unpack it and give the folder",
@@ -440,6 +447,11 @@ def test_a_record_of_the_data_survives_json() -> None:
     record = DataRecord.of(data, data, 7)
     assert DataRecord.from_dict(json.loads(json.dumps(asdict(record)))) == record
     assert str(record) == ("x: 4 grey pictures of 8 x 8, 4 more held out; 2 classes: 0 cat, 1 dog")
+    assert DataRecord.from_dict({**asdict(record), "of a later version": 1}) == record
+    with pytest.raises(ValueError, match="record of the data lacks count, sha256"):
+        DataRecord.from_dict(
+            {k: v for k, v in asdict(record).items() if k not in ("count", "sha256")}
+        )
     other = ImageData(data.images, [0, 1, 0, 1], ("dog", "cat"), "x")
     assert other.sha256 != data.sha256
 

@@ -303,7 +303,9 @@ def test_the_line_says_what_was_read_and_changed(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="stray.png"):
         line = described(*data.load_pair(tmp_path))
     assert line.startswith(f"Read {tmp_path.name}: 15 RGB pictures of 32 x 32 (typically 60 x 40, ")
-    assert "cropped to the central square and resized; 1 smaller ones enlarged; 1 file left" in line
+    assert (
+        "cropped to the central square and resized; 1 smaller picture enlarged; 1 file left" in line
+    )
     assert "; 2 more held out; 2 classes: 0 class a (11), 1 class b (4)." in line
     every = own_pictures.from_folder(tmp_path / "class b")
     assert described(every, every).endswith(

@@ -171,6 +171,13 @@ def test_a_class_that_is_held_out_as_a_whole_is_said(tmp_path: Path) -> None:
         data.load_parts(tmp_path, None, lonely)
 
 
+def test_labels_in_tables_do_not_go_unnoticed(tmp_path: Path) -> None:
+    paint(tmp_path, "images/1.png", "images/2.png")
+    (tmp_path / "labels.csv").write_text("1,cat")
+    with pytest.warns(UserWarning, match=r"read without classes, .*labels\.csv may hold labels"):
+        assert data.from_folder(tmp_path).labels is None
+
+
 # Files that are no pictures, links, odd names
 
 
@@ -185,6 +192,14 @@ def test_classes_of_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
     picture = Image.new("L" if suffix == "pgm" else "RGB", (32, 32), 120)
     picture.save(tmp_path / "dog" / f"1.{suffix}", formats.get(suffix))
     assert classes(tmp_path) == {"cat": 1, "dog": 1}
+
+
+def test_pictures_without_suffix_are_found(tmp_path: Path) -> None:
+    paint(tmp_path, "cat/1.png", "dog/1.jpg", "dog/2.png")
+    for file in list(tmp_path.rglob("*.*")):
+        file.rename(file.with_suffix(""))
+    (tmp_path / "cat" / "README").write_text("about cats")
+    assert classes(tmp_path) == {"cat": 1, "dog": 2}
 
 
 def test_a_class_without_readable_pictures_is_named(tmp_path: Path) -> None:
