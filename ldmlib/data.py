@@ -263,7 +263,7 @@ def _warn_of_unseen(train: ImageData) -> None:
         classes = counted(len(unseen), "class", "classes")
         _warn_of(
             f"{train.name}: all pictures of {classes} are held out ({some(unseen, 5)}), so that "
-            "nothing is learned about them; add more pictures that differ"
+            "nothing is learned from them; add more pictures that differ"
         )
 
 

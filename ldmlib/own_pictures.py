@@ -213,11 +213,11 @@ def _reason(error: Exception, file: Path) -> str:
 
 
 def _warn_of_lost_classes(found: Layout, kept: Layout, name: str) -> None:
-    lost = set(found.classes) - set(kept.classes)
+    lost = {label for label in found.classes if label is not None} - set(kept.classes)
     if lost:
         _warn(
-            f"{name}: {counted(len(lost), 'class', 'classes')} without a readable picture, so that "
-            f"there is no such class ({some(in_natural_order(filter(None, lost)), 5)})",
+            f"{name}: no picture of {counted(len(lost), 'class', 'classes')} can be read "
+            f"({some(in_natural_order(lost), 5)}); the model will not know of it"
         )
 
 

@@ -162,11 +162,11 @@ def _with_links(
         what = counted(twice, "link leads", "links lead")
         _warn(f"{name}: {what} to what is read already; it is read once")
     if broken:
-        what = counted(len(broken), "link leads", "links lead")
-        _warn(f"{name}: {what} nowhere and are left out ({some(broken)})")
+        what = counted(len(broken), "link that leads", "links that lead")
+        _warn(f"{name}: left out {what} nowhere ({some(broken)})")
     if closed:
         what = counted(len(closed), "folder")
-        _warn(f"{name}: {what} may not be opened, so their pictures are missing ({some(closed)})")
+        _warn(f"{name}: pictures may be missing, as {what} may not be opened ({some(closed)})")
     return list(own.values())
 
 
@@ -207,10 +207,11 @@ def _arranged(files: list[Parts], others: list[Parts]) -> Layout:
             f"the folders {some(known, 9)} are taken for classes, as other folders of pictures lie "
             "beside them; if they divide the pictures, move the others away"
         )
-    elif splits == {"test"}:  # nothing to learn from, so these are all there is
+    elif len(splits) == 1 and None not in splits:  # val and test alone, or train1 and train2
+        missing = "train" if "test" in splits else "test"
         _warn(
-            f"there are the folders {some(in_natural_order(names), 9)}, but none called train: all "
-            "pictures are read as one set"
+            f"the folders {some(in_natural_order(names), 9)} look like parts of one set, and there "
+            f"is none called {missing} beside them: all pictures are read as one set"
         )
         return Layout(classes=_classes_below(files, names, depth))
     classes = [_at(parts, depth) for parts in files] if len(names) > 1 else [None] * len(files)
@@ -317,13 +318,13 @@ def _without_strays(folder: Path, layout: Layout) -> Layout:
     names = some((layout.files[i].name for i in outside), 3)
     if len(outside) > MOST_OUTSIDE * len(layout.files):
         _warn(
-            f"{name}: {count} of {len(train):,} outside of the class folders ({names}), so that "
-            "all are read without classes; move these into class folders, or away"
+            f"{name}: outside of the class folders there are {count} of {len(train):,} ({names}), "
+            "so that all are read without classes; move these into class folders, or away"
         )
         layout.classes = [None] * len(layout.files)
         return layout
     _warn(
-        f"{name}: {count} outside of the class folders left out ({names}); the other "
+        f"{name}: left out {count} outside of the class folders ({names}); the other "
         f"{len(layout.files) - len(outside):,} keep their classes"
     )
     layout.left_out = len(outside)

@@ -74,7 +74,7 @@ def test_few_strays_are_left_out_and_many_are_not(tmp_path: Path) -> None:
         found = data.from_folder(tmp_path)
     assert found.labels.bincount().tolist() == [4, 4] and found.origin.left_out == 2
     paint(tmp_path, *(f"{i}.png" for i in range(8)))
-    with pytest.warns(UserWarning, match="10 pictures of 18 outside .*without classes"):
+    with pytest.warns(UserWarning, match="there are 10 pictures of 18 .*without classes"):
         found = data.from_folder(tmp_path)
     assert len(found) == 18 and found.labels is None
 
@@ -141,9 +141,13 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 def test_held_out_parts_alone_are_one_set(tmp_path: Path) -> None:
     paint(tmp_path, "val/cat/1.png", "val/dog/2.png", "test/cat/3.png", "test/dog/4.png")
-    with pytest.warns(UserWarning, match="none called train: all pictures are read as one set"):
+    with pytest.warns(UserWarning, match="none called train beside them: .* read as one set"):
         found = data.from_folder(tmp_path)
     assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 1, 0, 1]
+    (tmp_path / "val").rename(tmp_path / "train1")
+    (tmp_path / "test").rename(tmp_path / "train2")
+    with pytest.warns(UserWarning, match="none called test beside them"):
+        assert data.load_parts(tmp_path)[0].classes == ("cat", "dog")
 
 
 def test_a_models_own_division_comes_before_parts_made_later(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_a_class_without_readable_pictures_is_named(tmp_path: Path) -> None:
         assert data.from_folder(tmp_path).classes == ("cat", "dog")
     said = [str(warning.message) for warning in seen]
     assert any("3 unreadable pictures (3 .png)" in text for text in said)
-    assert any("1 class without a readable picture" in text and "(eel)" in text for text in said)
+    assert any("no picture of 1 class can be read" in text and "(eel)" in text for text in said)
 
 
 def test_archives_and_closed_folders_are_said(tmp_path: Path, monkeypatch) -> None:
@@ -259,7 +263,7 @@ def test_links_are_followed_once_and_loops_are_not(tmp_path: Path) -> None:
     assert found.classes == ("cat", "dog", "eel") and found.labels.tolist() == [0, 1, 1, 2]
     said = " ".join(str(warning.message) for warning in seen)
     assert "3 links lead to what is read already" in said
-    assert "1 link leads nowhere" in said and "(round.png)" in said
+    assert "left out 1 link that leads nowhere" in said and "(round.png)" in said
 
 
 @needs_links
