@@ -25,8 +25,19 @@ def show_warnings_as_sentences() -> None:
     warnings.showwarning = show
 
 
+def print_any_text() -> None:
+    """Let class names of any language be printed where the terminal has no letters for them.
+
+    They appear as escapes; otherwise printing them would end the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; expected mistakes end in one clear sentence, not a traceback."""
+    print_any_text()
     show_warnings_as_sentences()
     try:
         app()
