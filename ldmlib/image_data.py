@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,24 @@ from torch.utils.data import Dataset
 from ldmlib import images as im
 
 MOST_CLASSES = 100_000  # unnamed ones; larger labels are something else, such as identity numbers
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where pictures came from and what was done to them, for the line that says what was read.
+
+    Attributes:
+        width, height: of the typical picture before it was cropped and resized.
+        alike: whether all pictures had that size.
+        enlarged: pictures whose shorter side was below the side they have now.
+        left_out: picture files that could not be read, or lie outside of the class folders.
+    """
+
+    width: int
+    height: int
+    alike: bool = True
+    enlarged: int = 0
+    left_out: int = 0
 
 
 class ImageData(Dataset):
@@ -27,9 +46,11 @@ class ImageData(Dataset):
         name: for messages and reports.
         keys: int64 (N,), a number that follows from each picture's content (`content_keys`), as it
             was before any cropping and resizing if the reader of the pictures passed them on.
+        origin: the pictures' sizes as they were read; None if they were never changed.
 
     Raises:
-        TypeError, ValueError: pictures are not uint8, not square or none; labels do not fit.
+        TypeError, ValueError: pictures are not uint8, not square or none; labels or keys do not
+            fit.
     """
 
     def __init__(
@@ -39,9 +60,16 @@ class ImageData(Dataset):
         classes: Sequence[str] = (),
         name: str = "images",
         keys: Tensor | None = None,
+        origin: Origin | None = None,
     ) -> None:
         _check_storage(images, name)
+        if keys is not None and tuple(keys.shape) != (len(images),):
+            shape = tuple(keys.shape)
+            raise ValueError(
+                f"{name}: expected a key for each picture, ({len(images)},), got {shape}"
+            )
         self.images, self.name, self._keys = images.contiguous(), name, keys
+        self.origin = origin
         self.labels = im.check_labels(
             labels, len(classes) or None, len(images), what=f"labels of {name}"
         )
@@ -87,12 +115,17 @@ class ImageData(Dataset):
         return self._keys
 
     @property
+    def copies(self) -> int:
+        """How many pictures are copies of an earlier one, by their `keys`."""
+        return len(self) - len(self.keys.unique())
+
+    @property
     def sha256(self) -> str:
         """A hash of everything that a training sees: pictures, their order, labels and classes."""
         digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
-        digest.update(self.images.numpy().tobytes())
+        digest.update(self.images.cpu().numpy())
         if self.labels is not None:
-            digest.update(self.labels.numpy().tobytes())
+            digest.update(self.labels.cpu().numpy())
         return digest.hexdigest()
 
     def as_tensors(self) -> tuple[Tensor, Tensor | None]:
@@ -100,12 +133,18 @@ class ImageData(Dataset):
         return im.from_uint8(self.images), self.labels
 
     def subset(self, indices: Tensor | Sequence[int]) -> ImageData:
-        """The pictures at `indices`, in that order (a boolean mask works too)."""
-        picked = torch.as_tensor(indices)
-        picked = picked if picked.dtype == torch.bool else picked.long()
+        """The pictures at `indices`, in that order (a boolean mask works too).
+
+        Raises:
+            TypeError: indices are not whole numbers.
+            IndexError: a number or a mask that does not fit the number of pictures.
+            ValueError: no picture is left.
+        """
+        picked = _checked_indices(indices, len(self), self.name)
         labels = None if self.labels is None else self.labels[picked]
         keys = None if self._keys is None else self._keys[picked]
-        return ImageData(self.images[picked], labels, self.classes, self.name, keys)
+        images = self.images[picked]
+        return ImageData(images, labels, self.classes, self.name, keys, self.origin)
 
     def random_subset(self, n: int, seed: int) -> ImageData:
         """`n` different pictures, drawn at random.
@@ -143,6 +182,7 @@ class ImageData(Dataset):
         Raises:
             ValueError: one of the parts would be empty, as the pictures are all the same.
         """
+        given = largest_key is not None
         if largest_key is None:
             count = max(1, round(fraction * len(self)))
             different = self.keys.unique()
@@ -151,16 +191,21 @@ class ImageData(Dataset):
                 largest_key = int(different[-2])  # many copies of one picture
         chosen = self.keys <= largest_key
         if bool(chosen.all()) or not bool(chosen.any()):
-            raise ValueError(
-                f"{self.name}: of {len(self):,} pictures {len(self.keys.unique()):,} differ, so that "
-                "they cannot be divided into some to learn from and others to check with; add more"
+            differ = len(self.keys.unique())
+            why = (
+                f"the division of an earlier training puts all of these {len(self):,} pictures "
+                "on one side; are they other pictures than those?"
+                if given
+                else f"of {len(self):,} pictures {differ:,} differ, so that they cannot be divided "
+                "into some to learn from and others to check with; add more"
             )
+            raise ValueError(f"{self.name}: {why}")
         return self.subset(chosen), self.subset(~chosen), largest_key
 
     def resized(self, size: int) -> ImageData:
         """The same pictures at `size` x `size`, through `images.resize`."""
         images = resize_uint8(self.images, size)
-        return ImageData(images, self.labels, self.classes, self.name, self.keys)
+        return ImageData(images, self.labels, self.classes, self.name, self.keys, self.origin)
 
 
 def _check_storage(images: Tensor, name: str) -> None:
@@ -175,14 +220,34 @@ def _check_storage(images: Tensor, name: str) -> None:
 
 
 def content_keys(images: Tensor) -> Tensor:
-    """For each picture of uint8 (N, C, H, W) a number from 0 to 2^63 - 1 that follows from it.
+    """For each picture (N, C, H, W), uint8 or int32, a number that follows from its content.
 
-    These are the first bits of SHA-256 over shape and values, so that equal pictures have equal
-    numbers, and different ones practically never do.
+    It lies between 0 and 2^63 - 1: the first bits of SHA-256 over shape and values, so that equal
+    pictures have equal numbers, and different ones practically never do.
     """
-    shape = repr(tuple(images.shape[1:])).encode()
-    digests = [hashlib.sha256(shape + x.tobytes()).digest() for x in images.contiguous().numpy()]
-    return torch.tensor([int.from_bytes(digest[:8], "big") >> 1 for digest in digests])
+    begun = hashlib.sha256(repr(tuple(images.shape[1:])).encode())
+    keys = []
+    for picture in images.cpu().contiguous().numpy():
+        digest = begun.copy()
+        digest.update(picture)
+        keys.append(int.from_bytes(digest.digest()[:8], "big") >> 1)
+    return torch.tensor(keys)
+
+
+def _checked_indices(indices: Tensor | Sequence[int], n: int, name: str) -> Tensor:
+    """Places as int64 (m,), or a mask as bool (n,)."""
+    picked = torch.as_tensor(indices).reshape(-1)
+    if picked.dtype == torch.bool:
+        if len(picked) != n:
+            raise IndexError(f"{name}: expected a mask for {n} pictures, got {len(picked)} values")
+        return picked
+    if picked.is_complex() or (picked.is_floating_point() and len(picked)):
+        raise TypeError(f"{name}: expected whole numbers as indices, got {picked.dtype}")
+    picked = picked.long()
+    outside = picked[(picked < -n) | (picked >= n)]
+    if len(outside):
+        raise IndexError(f"{name}: expected indices from 0 to {n - 1}, got {int(outside[0])}")
+    return picked
 
 
 def _shuffled(n: int, seed: int) -> Tensor:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -219,18 +221,77 @@ def over_white(u: Tensor) -> Tensor:
     return ((colour * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
 
 
+WHITE = (255, 1023, 4095, 65_535)  # in files of 16 bits, which may hold 8, 10 or 12 of them
+
+
 def read_picture(path: PathLike) -> Tensor:
     """A picture file as uint8 (1, 3, H, W): first frame, upright, transparent parts white.
 
+    Grey pictures of 16 bits are scaled to 8. If only the lowest 12 are used, as by many cameras and
+    scanners, the largest number of 12 bits becomes white, and a warning says so.
+
     Raises:
         OSError or another error of Pillow's: the file is damaged or not a picture.
+        ValueError: its numbers are no brightness.
+    """
+    array = decode(path)
+    if array.ndim == 3:
+        return scaled(array)
+    white = white_of(int(array.max()))
+    if white != WHITE[-1]:
+        warnings.warn(
+            f"{Path(path).name}: a picture of 16 bits whose brightest value is {array.max():,} of "
+            f"65,535; {white:,} is taken for white",
+            stacklevel=2,
+        )
+    return scaled(array, white)
+
+
+def decode(path: PathLike) -> np.ndarray:
+    """First frame of a picture file, upright: uint8 (H, W, 4), or int32 (H, W) of 16-bit grey.
+
+    Raises:
+        OSError, ValueError: as of `read_picture`.
     """
     with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file)
-        if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
-            scaled = (np.asarray(picture) / 257).round().clip(0, 255)
-            picture = Image.fromarray(scaled.astype(np.uint8))
-        array = np.array(picture.convert("RGBA"))
+        picture = _upright(file)
+        if picture.mode.startswith("I"):
+            return _checked_range(np.asarray(picture), 65_535).astype(np.int32)
+        if picture.mode == "F":
+            values = _checked_range(np.asarray(picture), 255)
+            values = values * 255 if values.max() <= 1 else values
+            picture = Image.fromarray(values.round().astype(np.uint8))
+        if picture.mode == "La":
+            picture = picture.convert("LA")
+        return np.array(picture.convert("RGBA"))
+
+
+def _upright(file: Image.Image) -> Image.Image:
+    file.load()  # a damaged picture is an error; damaged notes about it are not
+    try:
+        return ImageOps.exif_transpose(file)
+    except Exception:  # Pillow raises errors of many kinds
+        return file
+
+
+def _checked_range(values: np.ndarray, most: int) -> np.ndarray:
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= most):  # NaN, too
+        expected = "0 to 1 or 0 to 255" if most == 255 else "0 to 65,535"
+        raise ValueError(f"its values go from {low:.4g} to {high:.4g}, expected {expected}")
+    return values
+
+
+def white_of(brightest: int) -> int:
+    """The number of `WHITE` that pictures of 16 bits reach up to, all of which may be black."""
+    return next(white for white in WHITE if white >= brightest) if brightest > 0 else WHITE[-1]
+
+
+def scaled(array: np.ndarray, white: int = WHITE[-1]) -> Tensor:
+    """What `decode` returned, as uint8 (1, 3, H, W) on white; `white` counts for 16-bit grey."""
+    if array.ndim == 2:
+        grey = (array * (255 / white)).round().clip(0, 255).astype(np.uint8)
+        return torch.from_numpy(grey).expand(1, 3, *grey.shape).contiguous()
     return over_white(torch.from_numpy(array).permute(2, 0, 1)[None])
 
 

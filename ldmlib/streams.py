@@ -29,5 +29,6 @@ def open_standard_streams() -> None:
         if getattr(sys, name) is None:
             stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
-    if hasattr(sys.stdout, "reconfigure"):  # a notebook's or a test's own stream may not have it
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's or a test's own stream may not have it
+            stream.reconfigure(errors="backslashreplace")

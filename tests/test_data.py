@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,13 +21,20 @@ from torch.utils.data import DataLoader
 
 from ldmlib import data, images
 from ldmlib.data import ImageData
-from ldmlib.data_record import DataRecord
+from ldmlib.data_record import DataRecord, described, listed
+from ldmlib.names import expanded
 
 
 def toy(n: int = 10, channels: int = 1, size: int = 8, labelled: bool = True) -> ImageData:
     generator = torch.Generator().manual_seed(n)
     pixels = torch.randint(0, 256, (n, channels, size, size), generator=generator).byte()
     return ImageData(pixels, torch.arange(n) % 3 if labelled else None, name="toy")
+
+
+def paint(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names):
+        Image.new("RGB", (32, 32), (200, 40, 90 + i)).save(folder / name)
 
 
 # The data set class
@@ -70,10 +76,34 @@ def test_subset_keeps_order_labels_and_classes() -> None:
     for same in (torch.tensor([7, 2]), np.array([7, 2]), (7, 2)):
         assert torch.equal(toys.subset(same).images, part.images)
     assert toys.subset(toys.labels == 0).labels.tolist() == [0, 0, 0, 0]
-    with pytest.raises(IndexError):
+    assert torch.equal(toys.subset(3).images, toys.images[3:4])
+    assert torch.equal(toys.subset([-1]).images, toys.images[9:])
+    with pytest.raises(IndexError, match="toy: expected indices from 0 to 9, got 10"):
         toys.subset([10])
+    with pytest.raises(IndexError, match="expected a mask for 10 pictures, got 3 values"):
+        toys.subset([True, False, True])
+    with pytest.raises(TypeError, match="expected whole numbers as indices, got torch.float32"):
+        toys.subset([0.5])
     with pytest.raises(ValueError, match="at least one picture, got none"):
         toys.subset([])
+
+
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor, torch.ByteTensor, np.uint16])
+def test_labels_and_pictures_may_come_in_many_forms(make) -> None:
+    toys, labels = toy(6, channels=3), [0, 1, 2, 0, 1, 2]
+    turned = toys.images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    same = ImageData(turned, make(labels), name="toy")
+    assert not turned.is_contiguous() and same.images.is_contiguous()
+    assert (same.sha256, same.copies) == (toys.sha256, 0) and torch.equal(same.keys, toys.keys)
+
+
+def test_keys_go_with_their_pictures() -> None:
+    toys = toy(6)
+    assert torch.equal(toys.subset([4, 2]).keys, toys.keys[[4, 2]])
+    with pytest.raises(ValueError, match=r"expected a key for each picture, \(6,\), got \(2,\)"):
+        ImageData(toys.images, keys=toys.keys[:2])
+    with pytest.raises(ValueError, match="division of an earlier training puts all of these 6"):
+        toys.split_by_content(0.1, largest_key=1)
 
 
 def keys(toys: ImageData) -> list[bytes]:
@@ -136,6 +166,12 @@ def test_labels_must_fit() -> None:
         ImageData(pixels, [0, 1])
     with pytest.raises(ValueError, match="expected 0 or more, got -1"):
         ImageData(pixels, [0, 1, -1])
+
+
+def test_identity_numbers_are_no_labels() -> None:
+    pixels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="expected class numbers 0, 1, 2.*got 1000000000000"):
+        data.ImageData(pixels, torch.tensor([3, 10**12]))
 
 
 # MNIST
@@ -282,229 +318,13 @@ def test_unknown_set_of_torchvision() -> None:
         data.from_torchvision("cifar")
 
 
-# Folders
-
-
-def paint(path: Path, colour: object = (200, 40, 90), size: tuple = (40, 40), mode="RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path)
-
-
-def test_folder_reads_every_kind_recursively(tmp_path: Path) -> None:
-    for i, suffix in enumerate(["png", "jpg", "JPEG", "webp", "bmp", "gif"]):
-        paint(tmp_path / ("deep/er" if i % 2 else "") / f"a.{suffix}")
-    paint(tmp_path / ".hidden" / "a.png")
-    paint(tmp_path / "._a.png")
-    (tmp_path / "notes.txt").write_text("not a picture")
-    found = data.from_folder(tmp_path)
-    assert len(found) == 6 and (found.channels, found.size) == (3, 32)
-    assert found.labels is None and found.name == tmp_path.name
-    distance = found.images.int() - torch.tensor([200, 40, 90]).view(3, 1, 1)
-    assert distance.abs().max() <= 8  # lossy formats
-
-
-def test_folder_equals_crop_and_the_one_resize(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
-    for i in range(2):
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    square = images.from_uint8(torch.from_numpy(pixels[:, 15:65]).permute(2, 0, 1)[None])
-    expected = images.to_uint8(images.resize(square, 32))
-    assert torch.equal(data.from_folder(tmp_path).images, expected.repeat(2, 1, 1, 1))
-
-
-def test_folder_of_several_sizes_takes_the_typical_one(tmp_path: Path) -> None:
-    for i, side in enumerate([20, 100, 110, 120, 900]):
-        paint(tmp_path / f"{i}.png", size=(side + 30, side))
-    assert data.from_folder(tmp_path).size == 64
-    assert data.from_folder(tmp_path, size=48).size == 48
-
-
-@pytest.mark.parametrize(("side", "size"), [(16, 32), (32, 32), (64, 64), (127, 64), (300, 128)])
-def test_folder_default_size(tmp_path: Path, side: int, size: int) -> None:
-    for i in range(2):
-        paint(tmp_path / f"{i}.png", size=(side, side + 5))
-    assert data.from_folder(tmp_path).size == size
-
-
-def test_subfolders_are_classes(tmp_path: Path) -> None:
-    for name in ("dog/1", "cat/1", "cat/deeper/2"):
-        paint(tmp_path / f"{name}.png")
-    found = data.from_folder(tmp_path)
-    assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 0, 1]
-    paint(tmp_path / "stray.png")
-    assert data.from_folder(tmp_path).labels is None
-
-
-def test_one_subfolder_is_no_class(tmp_path: Path) -> None:
-    for i in range(2):
-        paint(tmp_path / "all" / f"{i}.png")
-    assert data.from_folder(tmp_path).num_classes == 0
-
-
-def test_grey_only_where_all_are_grey(tmp_path: Path) -> None:
-    paint(tmp_path / "1.png", (70, 70, 70))
-    paint(tmp_path / "2.jpg", 70, mode="L")
-    assert data.from_folder(tmp_path).channels == 1
-    paint(tmp_path / "3.png", (70, 70, 71))
-    assert data.from_folder(tmp_path).channels == 3
-
-
-def test_transparent_is_laid_on_white(tmp_path: Path) -> None:
-    for i in range(2):
-        paint(tmp_path / f"{i}.png", (255, 0, 0, 0), mode="RGBA")
-    assert (data.from_folder(tmp_path).images == 255).all()
-
-
-def test_limit_is_spread_over_the_classes(tmp_path: Path) -> None:
-    for i in range(20):
-        paint(tmp_path / f"{i % 2}" / f"{i}.png", size=(32, 32))
-    found = data.from_folder(tmp_path, limit=6)
-    assert found.labels.bincount().tolist() == [3, 3]
-    assert len(data.from_folder(tmp_path, limit=99)) == 20
-
-
-def test_unreadable_pictures_are_skipped_and_named(tmp_path: Path) -> None:
-    for i in range(3):
-        paint(tmp_path / f"{i}.png", size=(64, 64))
-    whole = (tmp_path / "0.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[:60])
-    for name in "wxyz":
-        (tmp_path / f"{name}.jpg").write_bytes(b"not a picture")
-    with pytest.warns(
-        UserWarning, match=r"skipped 5 unreadable pictures: cut\.png.*, \.\.\."
-    ) as seen:
-        assert len(data.from_folder(tmp_path)) == 3
-    assert "x.jpg" in str(seen[0].message) and "y.jpg" not in str(seen[0].message)
-
-
-def test_bad_folders(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="expected a folder of pictures at .*nowhere"):
-        data.from_folder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"at least 2 pictures.*found 0 .*\.png"):
-        data.from_folder(tmp_path)
-    paint(tmp_path / "a.png")
-    with pytest.raises(NotADirectoryError, match=r"a\.png is a file"):
-        data.from_folder(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="at least 2 pictures to learn from, found 1"):
-        data.from_folder(tmp_path)
-    (tmp_path / "b.png").write_bytes(b"broken")
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="found 2 and could read 1"):
-        data.from_folder(tmp_path)
-
-
-def test_tiny_pictures_are_refused_unless_a_size_is_given(tmp_path: Path) -> None:
-    for i in range(2):
-        paint(tmp_path / f"{i}.png", size=(40, 9))
-    with pytest.raises(ValueError, match="pictures of 9 pixels are too small, expected 16 or more"):
-        data.from_folder(tmp_path)
-    assert data.from_folder(tmp_path, size=32).size == 32
-
-
-@pytest.mark.parametrize("size", [0, -4])
-def test_a_size_is_positive(tmp_path: Path, size: int) -> None:
-    for i in range(2):
-        paint(tmp_path / f"{i}.png", size=(40, 40))
-    with pytest.raises(ValueError, match=f"size of 1 or more, got {size}"):
-        data.from_folder(tmp_path, size=size)
-
-
-def test_identity_numbers_are_no_labels() -> None:
-    pixels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="expected class numbers 0, 1, 2.*got 1000000000000"):
-        data.ImageData(pixels, torch.tensor([3, 10**12]))
-
-
-# NumPy files
-
-
-@pytest.mark.parametrize("labels", [None, [2, 0, 1]])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_npz_reads_what_save_npz_wrote(tmp_path: Path, channels: int, labels: list | None) -> None:
-    x = toy(3, channels).as_tensors()[0]
-    images.save_npz(tmp_path / "a.npz", x, labels)
-    back = data.from_npz(tmp_path / "a.npz")
-    assert torch.equal(back.as_tensors()[0], x) and back.name == "a"
-    assert (back.labels is None) if labels is None else back.labels.tolist() == labels
-
-
-def save(path: Path, **arrays: np.ndarray) -> Path:
-    np.savez(path, **arrays)
-    return path
-
-
-@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["nchw", "nhwc"])
-def test_npz_layouts(tmp_path: Path, axes: tuple) -> None:
-    pixels = toy(5, channels=3).images
-    path = save(tmp_path / "a.npz", images=pixels.permute(axes).numpy())
-    assert torch.equal(data.from_npz(path).images, pixels)
-
-
-def test_npz_grey_without_a_channel_axis(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.npz", images=toy(5).images[:, 0].numpy())
-    assert torch.equal(data.from_npz(path).images, toy(5).images)
-
-
-def test_npz_crops_resizes_and_lays_on_white(tmp_path: Path) -> None:
-    pixels = torch.zeros(2, 20, 30, 4).byte().numpy()
-    found = data.from_npz(save(tmp_path / "a.npz", images=pixels), size=8)
-    assert found.images.shape == (2, 3, 8, 8) and (found.images == 255).all()
-    wide = toy(2, channels=3, size=20).images
-    path = save(tmp_path / "b.npz", images=wide[:, :, 4:16].permute(0, 2, 3, 1).numpy())
-    assert torch.equal(data.from_npz(path).images, wide[:, :, 4:16, 4:16])
-
-
-PIXELS = np.zeros((3, 8, 8), np.uint8)
-BAD_ARRAYS = {
-    "no images": ({"x": PIXELS, "y": PIXELS}, ValueError, r"'images', found \['x', 'y'\]"),
-    "empty": ({}, ValueError, "found nothing"),
-    "floats": ({"images": PIXELS / 2 + 0.5}, TypeError, r"got float64 from 0.5 to 0.5; .*x \* 255"),
-    "int64": ({"images": PIXELS.astype(int)}, TypeError, "expected uint8 images, got int64"),
-    "two axes": ({"images": PIXELS[0]}, ValueError, r"C = 1, 3 or 4, got shape \(8, 8\)"),
-    "channels": ({"images": np.zeros((2, 8, 8, 7), np.uint8)}, ValueError, "C = 1, 3 or 4"),
-    "no pictures": ({"images": PIXELS[:0]}, ValueError, "at least one picture"),
-    "few labels": (
-        {"images": PIXELS, "labels": np.array([1, 2])},
-        ValueError,
-        r"\(3,\), got \(2,\)",
-    ),
-    "float labels": ({"images": PIXELS, "labels": np.ones(3)}, TypeError, "whole numbers"),
-    "negative": ({"images": PIXELS, "labels": np.array([0, -4, 1])}, ValueError, "got -4"),
-    "pickles": ({"images": np.array([{}, []], object)}, ValueError, "plain arrays"),
-}
-
-
-@pytest.mark.parametrize(("arrays", "error", "text"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
-def test_bad_arrays_are_named(tmp_path: Path, arrays: dict, error: type, text: str) -> None:
-    with pytest.raises(error, match=text):
-        data.from_npz(save(tmp_path / "a.npz", **arrays))
-
-
-@pytest.mark.parametrize("kept", [0, 30, 0.5, -1])
-def test_npz_cut_short(tmp_path: Path, kept: float) -> None:
-    path = tmp_path / "a.npz"
-    images.save_npz(path, toy().as_tensors()[0])
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    with pytest.raises(ValueError, match="a damaged or other file"):
-        data.from_npz(path)
-
-
-def test_npz_of_another_kind(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"expected a \.npz file at"):
-        data.from_npz(tmp_path / "a.npz")
-    np.save(tmp_path / "a.npy", PIXELS)
-    os.rename(tmp_path / "a.npy", tmp_path / "a.npz")
-    with pytest.raises(ValueError, match="a damaged or other file"):
-        data.from_npz(tmp_path / "a.npz")
-
-
 # One call for all
 
 
 def test_load_dispatches(tmp_path: Path) -> None:
     assert data.load("mnist", "test").name == "mnist test"
     for i in range(2):
-        paint(tmp_path / "mine" / f"{i}.png")
+        paint(tmp_path / "mine", f"{i}.png")
     images.save_npz(tmp_path / "a.npz", toy().as_tensors()[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -543,10 +363,110 @@ def test_copies_of_a_picture_are_held_out_together() -> None:
         ImageData(images[torch.zeros(30, dtype=torch.long)]).split_by_content(0.1)
 
 
+# Names and paths
+
+
+def test_a_folder_called_like_a_bundled_set(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "emoji", "1.png", "2.png")
+    with pytest.warns(
+        UserWarning, match=r"means the bundled data set.*write \./emoji for the fold"
+    ):
+        assert data.load("emoji", "test").name == "emoji test"
+    with pytest.warns(UserWarning, match=r"write \./emoji") as seen:
+        assert data.load_parts("emoji")[0].name == "emoji train"
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(data.load("mnist", "test")) == 10_000
+        for path in ("./emoji", "emoji/", str(tmp_path / "emoji"), Path("emoji")):
+            assert len(data.load(path)) == 2
+    (tmp_path / "mnist").write_text("a file")
+    with pytest.warns(
+        UserWarning, match=r"a file of that name here, too; write \./mnist for the f"
+    ):
+        data.load("mnist", "test")
+
+
+def test_nearly_right_names_are_guessed(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, meant in (("MNIST", "mnist"), ("minst", "mnist"), ("Fashion-MNIST", "fashion_mnist")):
+        with pytest.raises(ValueError, match=f"no such folder; did you mean '{meant}'"):
+            data.load(name)
+    with pytest.raises(ValueError, match="no such folder$"):
+        data.load("holidays")
+    paint(tmp_path / "MNIST", "1.png", "2.png")
+    if not Path("mnist").exists():
+        with pytest.warns(UserWarning, match="MNIST is read as a folder"):
+            assert len(data.load("MNIST")) == 2
+
+
+def test_the_home_folder_is_put_in_once(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "home" / "mine", "1.png", "2.png")
+    paint(tmp_path / "~" / "mine", "1.png", "2.png", "3.png")
+    images.save_npz(tmp_path / "home" / "a.npz", toy().as_tensors()[0])
+    for load in (data.load, data.from_folder, lambda path: data.load_parts(path)[0]):
+        assert len(load("./~/mine")) == len(load("~/mine")) + 1
+    assert len(data.load("~/a.npz")) == len(data.from_npz("~/a.npz")) == 10
+    assert expanded(expanded("./~/mine")) == expanded("./~/mine")
+    with pytest.raises(ValueError, match="unknown data '~nobody/x'"):
+        data.load("~nobody/x")
+
+
+def test_neither_nothing_nor_an_address_is_a_path() -> None:
+    with pytest.raises(ValueError, match="got an empty text"):
+        data.load("")
+    with pytest.raises(ValueError, match="fetch the files first"):
+        data.load("https://example.org/cats")
+
+
+WRONG_FILES = {
+    "a.zip": "unpack it and give the folder",
+    "a.TGZ": "unpack it and give the folder",
+    "a.npy": r"numpy\.savez\('pictures\.npz'",
+    "a.png": "a single picture is not enough",
+    "a.docx": "a file of another kind$",
+}
+
+
+@pytest.mark.parametrize(("name", "hint"), WRONG_FILES.items(), ids=WRONG_FILES)
+def test_files_of_other_kinds_are_explained(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=hint):
+        data.load_parts(tmp_path / name)
+
+
+# The record of the data, and the line about them
+
+
 def test_a_record_of_the_data_survives_json() -> None:
     data = ImageData(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), [0, 1, 0, 1], ("cat", "dog"), "x")
     record = DataRecord.of(data, data, 7)
     assert DataRecord.from_dict(json.loads(json.dumps(asdict(record)))) == record
     assert str(record) == ("x: 4 grey pictures of 8 x 8, 4 more held out; 2 classes: 0 cat, 1 dog")
+    assert DataRecord.from_dict({**asdict(record), "of a later version": 1}) == record
+    with pytest.raises(ValueError, match="record of the data lacks count, sha256"):
+        DataRecord.from_dict(
+            {k: v for k, v in asdict(record).items() if k not in ("count", "sha256")}
+        )
     other = ImageData(data.images, [0, 1, 0, 1], ("dog", "cat"), "x")
     assert other.sha256 != data.sha256
+
+
+def test_classes_are_listed_with_counts_where_these_differ() -> None:
+    assert listed(("cat", "dog"), [9, 5]) == "2 classes: 0 cat, 1 dog"
+    assert listed(("cat", "dog"), [1100, 5]) == "2 classes: 0 cat (1,100), 1 dog (5)"
+    assert listed(("0", "1"), [9, 1]) == "2 classes: 0 (9), 1 (1)"
+    assert listed(("1", "2"), [5, 5]) == "2 classes: 0 '1', 1 '2'"
+    many = tuple(f"c{i}" for i in range(20))
+    assert listed(many).endswith("11 c11, ... 19 c19") and listed(()) == "no classes"
+
+
+def test_the_line_about_bundled_digits() -> None:
+    digits = data.mnist("test")
+    line = described(digits, digits)
+    assert line.startswith("Read mnist test: 10,000 grey pictures of 32 x 32; 10,000 more held out")
+    assert line.endswith("held out; 10 classes: 0 to 9.")

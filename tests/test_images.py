@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import math
 import os
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -328,3 +331,98 @@ def test_transparent_is_white_and_turned_is_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera was turned by 90 degrees
     Image.new("RGB", (6, 4)).save(tmp_path / "b.jpg", exif=exif)
     assert images.read_picture(tmp_path / "b.jpg").shape == (1, 3, 6, 4)
+
+
+# Pictures that are not simply 8-bit RGB
+
+
+def read_quietly(path: Path) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return images.read_picture(path)[0]
+
+
+RAMP = np.arange(256).reshape(16, 16)
+SAVED = {  # values in the file, and what 0 to 255 they mean
+    "16-bit tif": ((RAMP * 257).astype(np.uint16), RAMP),
+    "big-endian": ((RAMP * 257).astype(">u2"), RAMP),
+    "32-bit": ((RAMP * 257).astype(np.int32), RAMP),
+    "floats to 1": ((RAMP / 255).astype(np.float32), RAMP),
+    "floats to 255": (RAMP.astype(np.float32), RAMP),
+    "black": (np.zeros((16, 16), np.uint16), RAMP * 0),
+}
+
+
+@pytest.mark.parametrize(("values", "meant"), SAVED.values(), ids=SAVED)
+def test_tif_of_many_bits(tmp_path: Path, values: np.ndarray, meant: np.ndarray) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert np.array_equal(read_quietly(tmp_path / "a.tif")[0].numpy(), meant)
+
+
+@pytest.mark.parametrize(("brightest", "white"), [(255, 255), (900, 1023), (4080, 4095)])
+def test_fewer_bits_in_sixteen_are_scaled_and_said(
+    tmp_path: Path, brightest: int, white: int
+) -> None:
+    values = np.linspace(0, brightest, 256).round().astype(np.uint16).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.warns(
+        UserWarning, match=f"brightest value is {brightest:,} .*; {white:,} is taken"
+    ):
+        read = images.read_picture(tmp_path / "a.png")
+    assert np.array_equal(read[0, 0].numpy(), (values * 255.0 / white).round())
+
+
+BAD_NUMBERS = [(-1.0, 1.0), (0.0, math.nan), (0.0, 300.0), (-3, 9), (0, 70_000)]
+
+
+@pytest.mark.parametrize("ends", BAD_NUMBERS, ids=str)
+def test_numbers_that_are_no_brightness_are_named(tmp_path: Path, ends: tuple) -> None:
+    kind = np.float32 if isinstance(ends[0], float) else np.int32
+    Image.fromarray(np.array([ends, ends], kind)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="its values go from .* expected 0 to"):
+        images.read_picture(tmp_path / "a.tif")
+
+
+def rgb16_png(path: Path, value: int) -> None:
+    """A 16-bit RGB PNG of one colour, which Pillow reads and does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    rows = b"".join(b"\0" + np.full((8, 3), value, ">u2").tobytes() for _ in range(8))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + body)
+
+
+def test_16_bit_colour_is_scaled(tmp_path: Path) -> None:
+    rgb16_png(tmp_path / "a.png", 200 * 257)
+    assert (read_quietly(tmp_path / "a.png") == 200).all()
+
+
+def test_transparent_colours_of_a_palette_are_white(tmp_path: Path) -> None:
+    picture = Image.new("P", (4, 4), 0)
+    picture.putpalette([200, 0, 0, 0, 200, 0])
+    picture.putpixel((0, 0), 1)
+    picture.save(tmp_path / "a.png", transparency=bytes([0, 255]))
+    read = read_quietly(tmp_path / "a.png")
+    assert read[:, 0, 0].tolist() == [0, 200, 0] and (read[:, 1:] == 255).all()
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tif"])
+def test_the_first_of_several_frames_is_read(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    path = tmp_path / f"a.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], **lossless)
+    assert read_quietly(path)[:, 4, 4].tolist() == [255, 0, 0]
+
+
+def test_damaged_notes_of_a_camera_do_not_matter(tmp_path: Path, monkeypatch) -> None:
+    def broken(picture: Image.Image) -> Image.Image:
+        raise SyntaxError("not a TIFF file")
+
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "a.jpg")
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
+    assert images.read_picture(tmp_path / "a.jpg").shape == (1, 3, 4, 6)

@@ -31,14 +31,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # A room (a module, or a package of them) imports only rooms that stand before it.
 ORDER = (
     *("places", "temporaries", "files", "config_values", "runtime", "pretrained"),
-    *("images", "image_data", "own_pictures", "emoji", "data", "rng"),
+    *("names", "images", "image_data", "data_record"),
+    *("picture_folders", "npz_files", "own_pictures", "emoji", "data", "rng"),
     *("schedule", "probability"),
     "pca",
     *("layers", "features", "gan", "portable", "autoencoder"),
     *("autoencoder_loss", "diffusion", "text", "unet"),
     *("spacing", "samplers", "sampling", "repaint"),
     *("environment", "train_config", "loop", "training"),
-    *("data_record", "latent_config"),
+    "latent_config",
     *("interchange_names", "interchange_settings", "interchange"),
     *("latent", "gan_model"),
     *("gan_training", "metrics", "evaluation", "recipes", "distillation"),

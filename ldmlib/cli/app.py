@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -16,9 +17,20 @@ app = typer.Typer(
 )
 
 
+def show_warnings_as_sentences() -> None:
+    """Print each warning as ``ldm: warning: ...``, without the file and line that raised it."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if sys.stderr is not None:  # closed by the caller: nobody reads it
+            print(f"ldm: warning: {message}", file=sys.stderr, flush=True)
+
+    warnings.showwarning = show
+
+
 def main() -> None:
     """Run the command line; expected mistakes end in one clear sentence, not a traceback."""
     open_standard_streams()
+    show_warnings_as_sentences()
     try:
         app()
     except (ValueError, TypeError, OSError, FloatingPointError, ImportError) as error:
