@@ -274,15 +274,7 @@ def grade(
     """Run the exercises of notebooks that were handed in, and say which are passed."""
     from ldmlib import grading
 
-    if timeout <= 0:
-        raise ValueError(f"--timeout is a number of seconds above 0, not {timeout:g}")
-    results, masters = [], grading.load_masters(master)
-    for file in files:
-        of_this = list(grading.grade(file, masters, timeout))
-        results += of_this
-        print(grading.table(of_this), flush=True)
-        if csv is not None:  # after each one, so that what is graded is kept
-            grading.save_csv(csv, results)
+    grading.grade_class(files, master, timeout, csv)
 
 
 def main() -> None:

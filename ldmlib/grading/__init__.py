@@ -15,6 +15,7 @@ somebody who sets out to cheat, since answer and check share a process: read wha
 
 from ldmlib.grading.notebook import load_masters
 from ldmlib.grading.report import save_csv, table
+from ldmlib.grading.session import grade_class
 from ldmlib.grading.submission import Result, grade
 
-__all__ = ["Result", "grade", "load_masters", "save_csv", "table"]
+__all__ = ["Result", "grade", "grade_class", "load_masters", "save_csv", "table"]
