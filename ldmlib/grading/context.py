@@ -30,6 +30,7 @@ class Piece:
     Files that are imported and written count as names, such as "helpers.py".
     binds: names that it defines or changes; fresh: those that it defines whatever they were before.
     reads: names that it reads while it runs; later: names that its functions read when called.
+    aliases: names whose values it gives to others too, as `a = b` does with b.
     is_wild: it may define names that nobody sees, as `from torch import *` does.
     calls: it calls something while it runs, which may be a function of its own.
     is_own: it stands in the course's notebook as it is here.
@@ -40,6 +41,7 @@ class Piece:
     fresh: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
     later: frozenset[str] = frozenset()
+    aliases: frozenset[str] = frozenset()
     is_wild: bool = False
     calls: bool = False
     is_own: bool = False
@@ -60,7 +62,8 @@ def _by_cell(cells: Iterable[str], known: Collection[str]) -> list[list[Piece]]:
         else:
             setters |= names_of.setters(cell, setters)
             piece = _piece(cell)
-            called = (setters.get(name, frozenset()) for name in piece.reads)
+            used = names_of.read_when(cell)[0]
+            called = (setters.get(name, frozenset()) for name in used)
             found.append([replace(piece, binds=piece.binds.union(*called))])
     return found
 
@@ -78,6 +81,7 @@ def _piece(source: str, is_own: bool = False) -> Piece:
         fresh=fresh | files,
         reads=reads | (changed - fresh) | names_of.imported(source),
         later=later,
+        aliases=frozenset() if is_own else names_of.aliased(source),
         is_wild=names_of.is_wild(source),
         calls=names_of.runs(source),
         is_own=is_own,
@@ -125,6 +129,7 @@ def needed(
             if (found, called) not in chosen:
                 chosen.add((found, called))
                 asked += _asks(notebook[found], found, called)
+                asked += [(other, place, called) for other in notebook[found].aliases]
     return [notebook[i] for i in sorted({i for i, _ in chosen})]
 
 

@@ -167,6 +167,12 @@ def _changed_by_call(call: ast.Call) -> set[str | None]:
     return names
 
 
+def aliased(source: str) -> frozenset[str]:
+    """Names whose values get another name, as in `a = b`: a change of `b` changes `a`, too."""
+    found = (node.value for node in ast.parse(source).body if isinstance(node, ast.Assign))
+    return frozenset(value.id for value in found if isinstance(value, ast.Name))
+
+
 def setters(source: str, known: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     """The functions that the source defines, each with the global names that a call of it sets.
 
@@ -206,13 +212,15 @@ def is_wild(source: str) -> bool:
 
 
 def imported(source: str) -> frozenset[str]:
-    """The files that the source's imports may come from: "helpers.py" for `import helpers.a`."""
+    """The files that the source may import or `%run`: "helpers.py" for `import helpers.a`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
+        elif (call := magic(node)) and call[1] == "run":
+            names |= {word.removesuffix(".py") for word in call[2].split()[:1]}
     return frozenset(f"{name.split('.')[0]}.py" for name in names if name)
 
 
