@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -386,7 +387,8 @@ ACTS = (
 
 
 @pytest.mark.slow
-def test_doors_are_closed(hand_in, tmp_path: Path) -> None:
+def test_doors_are_closed(hand_in, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # so it stays in sight
     outside = str(tmp_path / "handed in" / "notes.txt")
     lines = [
         "import os, shutil, socket, subprocess, urllib.error, urllib.request",

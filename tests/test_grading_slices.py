@@ -36,7 +36,7 @@ WAYS = {
     "global by way of another": [GLOBAL, "def again():\n    set_it()", "again()"],
     "filled by a function": ["e = {}", "def fill():\n    e['a'] = 4", "fill()", "d = e['a']"],
     "star": ["from math import *", "d = int(sqrt(16))"],
-    "star hides a builtin": ["from math import *", "d = int(pow(2, 2) / isinstance(pow(2, 2), float))"],
+    "star hides a builtin": ["from math import *", "d = 4 * isinstance(pow(2, 2), float)"],
     "star that fails": [f"from math import *\n{BROKEN}", "d = len('four')"],
     "globals": ["globals()['d'] = 4"],
     "exec": ["exec('d = 4')"],
