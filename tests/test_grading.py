@@ -383,6 +383,10 @@ ACTS = (
     "os.system('true')",
     "os.kill(os.getppid(), 9)",
     "os.fork()",
+    "torch.save(1, outside)",
+    "torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), f=outside)",
+    "safetensors.torch.save_file({}, outside)",
+    "sqlite3.connect(outside)",
 )
 
 
@@ -391,7 +395,10 @@ def test_doors_are_closed(hand_in, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # so it stays in sight
     outside = str(tmp_path / "handed in" / "notes.txt")
     lines = [
-        "import os, shutil, socket, subprocess, urllib.error, urllib.request",
+        "import os, shutil, socket, sqlite3, subprocess, urllib.error, urllib.request",
+        "import safetensors.torch, torch",
+        "sqlite3.connect(':memory:').execute('create table t (x)')",
+        "torch.save(1, 'mine.pt')",
         f"outside, opened = {outside!r}, []",
         f"for act in {ACTS}:",
         "    try:",

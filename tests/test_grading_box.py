@@ -233,16 +233,15 @@ def test_a_box_that_overflows_is_a_sentence(has_walls, masters, tmp_path, monkey
 
 
 # --------------------------------------------------------------------------- folders
-def test_a_thousand_nested_folders_are_removed_and_weighed(tmp_path) -> None:
+def test_a_thousand_nested_folders_are_removed_and_weighed(tmp_path, monkeypatch) -> None:
     top = tmp_path / "top"
     top.mkdir()
-    here = os.getcwd()
-    os.chdir(top)
+    monkeypatch.chdir(top)
     for _ in range(1400):
         os.mkdir("n" * 50)
         os.chdir("n" * 50)
     Path("deep.txt").write_text("x")
-    os.chdir(here)
+    monkeypatch.chdir(tmp_path)
     (top / "closed").mkdir()
     (top / "closed" / "file").write_text("xyz")
     (top / "closed").chmod(0)
@@ -345,11 +344,13 @@ def odd_files(folder: Path) -> list[Path]:
     return [*sorted(folder.iterdir()), Path("/dev/zero"), folder / ("f" * 300 + ".ipynb")]
 
 
-def test_every_file_is_a_row_whatever_it_is(masters, answered, tmp_path, capsys) -> None:
+def test_every_file_is_a_row_whatever_it_is(
+    masters, answered, tmp_path, capsys, monkeypatch
+) -> None:
     (tmp_path / "in").mkdir()
     files = odd_files(tmp_path / "in")
     master = next(iter(masters.values())).path.parent
-    os.chdir(tmp_path / "in")
+    monkeypatch.chdir(tmp_path / "in")
     files = [file.relative_to(Path.cwd()) if tmp_path in file.parents else file for file in files]
     results = grading.grade_class(files, master, SECONDS, tmp_path / "class.csv")
     assert len(results) == len(files) and sum(r.passed for r in results) == 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -72,6 +71,8 @@ WAYS = {
     "time of a line": ["x = 1\n%time d = 4"],
     "help": ["d = 4\nprint?"],
     "shell": ["files = !ls", "!rm -rf ~", "d = 4 + len(files)"],
+    "shell by import": ["from IPython import get_ipython\n"
+                        "get_ipython().run_line_magic('pylab', 'inline')\nd = 4"],
     "shell object": ["get_ipython().system('ls')\nd = 4\nget_ipython().user_ns['d'] = 4"],
     "file of a cell": ["%%writefile four.py\ndef f():\n    return 4", "from four import f",
                        "d = f()"],
@@ -86,9 +87,10 @@ def test_an_answer_is_what_the_check_saw(cells, tmp_path: Path, monkeypatch) -> 
     cells = [magics.cleaned(cell) for cell in [*cells, BROKEN]]
     known = {"check.d(d)"}
     notebook, limit = until_check(cells, known, "check.d(d)")
-    found = {"__name__": "__main__", "check": MagicMock()}
-    found["get_ipython"] = partial(magics.Shell, found)
-    assert worker.run(needed(notebook, ["d"], limit), found, ["d"])["d"] == 4
+    answer = needed(notebook, ["d"], limit)
+    found = worker.namespace(answer)
+    found["check"] = MagicMock()
+    assert worker.run(answer, found, ["d"])["d"] == 4
 
 
 def test_the_courses_own_stub_gives_way_to_an_answer_below_the_check() -> None:

@@ -35,6 +35,7 @@ WALLS = Path(__file__).resolve().with_name("walls.py")
 MEMORY = 2 * 2**30  # bytes, beyond what Python, torch and the library take
 LONGEST_ANSWER = 100_000
 READY = b"ready\n"  # what the worker says first
+KILLED = 9  # SIGKILL, which Windows does not know
 GLANCE = 0.5  # seconds between two looks at how much the box holds
 UNSHARE = ["unshare", "--map-root-user", "--net", "--pid", "--ipc", "--fork", "--kill-child"]
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
@@ -169,7 +170,7 @@ def _kill(process: subprocess.Popen) -> None:
 
 def _ending(code: int) -> str:
     """An exit status in words."""
-    if code == -signal.SIGKILL.value or code == 128 + signal.SIGKILL.value:
+    if code in (-KILLED, 128 + KILLED):
         return "the process was killed by the system: too much memory, or too long a computation."
     how = signal.strsignal(-code) if code < 0 else f"exit status {code}"
     return (

@@ -101,7 +101,7 @@ def _old_cells(content: dict) -> list[Cell]:
 
 def code(cells: list[Cell]) -> list[str]:
     """Sources of the code cells, as Python: without the lines that only a notebook understands."""
-    return [cleaned(cell.source) for cell in cells if cell.kind == "code"]
+    return [cleaned(_composed(cell.source)) for cell in cells if cell.kind == "code"]
 
 
 def _sources(cells: list[Cell]) -> set[str]:
@@ -111,14 +111,14 @@ def _sources(cells: list[Cell]) -> set[str]:
 
 def _composed(text: str) -> str:
     """The text without what editors change on their own: how accents and line ends are stored."""
-    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").lstrip("\n\ufeff").rstrip()
 
 
 def title_of(cells: list[Cell]) -> str:
     """The first heading of a notebook, "" where there is none."""
     texts = (cell.source for cell in cells if cell.kind == "markdown")
     found = (HEADING.search(text) for text in texts)
-    return next((_composed(match[1]) for match in found if match), "")
+    return next((_composed(match[1].strip()) for match in found if match), "")
 
 
 def exercises(master: list[Cell]) -> list[Exercise]:

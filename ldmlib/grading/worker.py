@@ -19,7 +19,8 @@ import os
 import sys
 import traceback
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -73,11 +74,22 @@ def grade(job: dict[str, Any]) -> dict[str, Any]:
     checks = run(own, {"get_ipython": Shell})
     before = _attributes()
     guard.close(job["folder"], job["seconds"], job["memory"])
-    names = {"__name__": "__main__", "display": _ignore}
-    names["get_ipython"] = partial(Shell, names)
-    run(answer, names, exercise.names)
+    names = run(answer, namespace(answer), exercise.names)
     _restore(before)
     return judge(exercise.check, checks | {name: _composed(names[name]) for name in exercise.names})
+
+
+def namespace(answer: Sequence[Piece]) -> dict[str, Any]:
+    """What a cell of a notebook finds defined; `from IPython import get_ipython` finds it, too."""
+    names: dict[str, Any] = {"__name__": "__main__", "display": _ignore}
+    names["get_ipython"] = partial(Shell, names)
+    if any("IPython" in piece.source for piece in answer):
+        with suppress(ImportError):
+            import IPython.core.getipython
+
+            IPython.get_ipython = names["get_ipython"]
+            IPython.core.getipython.get_ipython = names["get_ipython"]
+    return names
 
 
 def _ignore(*_: Any, **__: Any) -> None:
