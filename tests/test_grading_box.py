@@ -158,17 +158,19 @@ def test_the_walls_stand_in_every_mount_and_the_box_is_limited() -> None:
         "mounts = [line.split() for line in open('/proc/self/mountinfo')]\n"
         "print(*sorted({m[4] for m in mounts if m[5].startswith('rw')}))\n"
         "print(os.statvfs(box).f_blocks * os.statvfs(box).f_frsize, os.statvfs(box).f_files)\n"
+        "open(box + '/work/notes.txt').read(); open(box + '/work/notes.txt', 'w').close()\n"
         "print([line.split()[1] for line in open('/proc/self/status') if 'CapEff' in line])"
     )
     scratch = box._scratch()
+    (scratch / "box" / "work" / "notes.txt").write_text("keep me")
     command = box.cover().around(scratch, [sys.executable, "-c", code, str(scratch / "box")])
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     writable, sizes, capabilities = done.stdout.splitlines()
     assert set(writable.split()) == {"/dev/shm", str(scratch / "box")}
     size, files = map(int, sizes.split())
     assert box.BOX_SIZE * 0.99 < size < box.BOX_SIZE * 1.01 and files <= box.BOX_FILES
+    assert (scratch / "box" / "work" / "notes.txt").read_text() == "keep me"
     assert capabilities == "['0000000000000000']"
-    assert not list((scratch / "box" / "work").iterdir())
     folders.remove(scratch)
     assert not scratch.exists()
 

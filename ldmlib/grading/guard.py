@@ -101,6 +101,13 @@ def _path_of(folder: int) -> str:
     return os.fsdecode(fcntl.fcntl(folder, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
 
 
+def _real(path: str) -> str:
+    """The path without links. A name alone is looked up once, however deep the folder is."""
+    if os.sep in path or path in (os.curdir, os.pardir) or os.path.islink(path):
+        return os.path.realpath(path)
+    return os.path.join(os.getcwd(), path)
+
+
 def _hook(folder: str):
     def inside(path: Any, base: Any = -1) -> bool:
         if isinstance(path, int):  # a file that is open already
@@ -110,7 +117,7 @@ def _hook(folder: str):
             path = os.path.join(_path_of(base), path)
         if path in IN_MEMORY:
             return True
-        real = os.path.realpath(path)
+        real = _real(path)
         return real == os.devnull or real.startswith(folder + os.sep)
 
     def hook(event: str, arguments: tuple) -> None:
