@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from ldmlib import data, images
 from ldmlib.data import ImageData
 from ldmlib.data_record import DataRecord, described, listed
-from ldmlib.names import expanded
+from ldmlib.places import expanded
 
 
 def toy(n: int = 10, channels: int = 1, size: int = 8, labelled: bool = True) -> ImageData:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -20,7 +21,7 @@ import notebooks as tool
 from ldmlib import grading
 from ldmlib.check import core, start
 from ldmlib.data import mnist
-from ldmlib.grading import box, context, worker
+from ldmlib.grading import box, context, magics, names, worker
 from ldmlib.grading.notebook import Cell, exercises, read_cells, which
 from ldmlib.grading.submission import BY_HAND, printable
 from ldmlib.images import from_uint8
@@ -181,10 +182,39 @@ def test_names_are_followed_as_python_does(cells, names, expected) -> None:
     assert len(sliced(cells, names)) == expected
 
 
-def test_lines_that_only_notebooks_understand_are_left_out() -> None:
-    assert context.cleaned("%matplotlib inline\nx = 1\n!rm -rf /\n") == "pass\nx = 1\npass\n"
-    assert context.cleaned("%%bash\nrm -rf /") == ""
-    assert context.cleaned("x = (7\n % 2)") == "x = (7\n % 2)"
+@pytest.mark.parametrize(
+    ("cell", "python"),
+    [
+        ("%pylab inline\nx = 1", "get_ipython().run_line_magic('pylab', 'inline')\nx = 1"),
+        ("!rm -rf /\nx = 1", "get_ipython().system('rm -rf /')\nx = 1"),
+        ("files = !ls", "files = get_ipython().getoutput('ls')"),
+        ("%%time\nx = 1", "x = 1"),
+        ("%%time\n%time x = 1\n%prun -l 5 -q y = 2", "x = 1\ny = 2"),
+        ("%%capture out\nprint(1)\nx = 1", "out = None\nprint(1)\nx = 1"),
+        ("%time x = await f()", "x = await f()"),
+        (">>> x = 1\n>>> y = 2", "x = 1\ny = 2\n"),
+        ("    x = 1\n    %time y = 2", "x = 1\ny = 2"),
+        ("\ufeffx = 1\r\n", "x = 1\n"),
+        ("x = (7\n % 2)", "x = (7\n % 2)"),
+        ("def f(:\n  %x", "def f(:\n  pass"),
+    ],
+    ids=lambda value: value[:9] if "%" in value else "",
+)
+def test_what_only_notebooks_understand_becomes_python(cell: str, python: str) -> None:
+    assert magics.cleaned(cell).strip() == python.strip()
+
+
+def test_cells_that_run_nothing_define_nothing() -> None:
+    for cell in ("%%bash\nx=1", "%%timeit\nx = 1", "%timeit x = 1", "print?", "??x", "%%html\n<b>"):
+        assert not names.bound(magics.cleaned(cell)), cell
+
+
+def test_without_ipython_the_lines_are_left_out(monkeypatch) -> None:
+    monkeypatch.setattr(magics, "_transformed", lambda source: None)
+    assert magics.cleaned("%matplotlib inline\nx = 1\n!rm -rf /\n") == "pass\nx = 1\npass\n"
+    assert magics.cleaned("%%bash\nrm -rf /") == ""
+    assert magics.cleaned("%%time\nx = 1\n") == "x = 1\n"
+    assert magics.cleaned("%%capture\n%time x = 1\n!ls") == "x = 1\npass"
 
 
 # --------------------------------------------------------------------------- right and wrong
@@ -353,14 +383,22 @@ ACTS = (
     "os.system('true')",
     "os.kill(os.getppid(), 9)",
     "os.fork()",
+    "torch.save(1, outside)",
+    "torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), f=outside)",
+    "safetensors.torch.save_file({}, outside)",
+    "sqlite3.connect(outside)",
 )
 
 
 @pytest.mark.slow
-def test_doors_are_closed(hand_in, tmp_path: Path) -> None:
+def test_doors_are_closed(hand_in, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # so it stays in sight
     outside = str(tmp_path / "handed in" / "notes.txt")
     lines = [
-        "import os, shutil, socket, subprocess, urllib.error, urllib.request",
+        "import os, shutil, socket, sqlite3, subprocess, urllib.error, urllib.request",
+        "import safetensors.torch, torch",
+        "sqlite3.connect(':memory:').execute('create table t (x)')",
+        "torch.save(1, 'mine.pt')",
         f"outside, opened = {outside!r}, []",
         f"for act in {ACTS}:",
         "    try:",
@@ -392,17 +430,17 @@ def test_the_box_tells_nothing_of_the_grader_and_is_removed(hand_in, monkeypatch
 
 @pytest.mark.slow
 def test_where_the_system_gives_no_cover_the_hook_refuses(hand_in, monkeypatch) -> None:
-    monkeypatch.setattr(box, "_no_network", lambda: [])
+    monkeypatch.setattr(box, "cover", box.Cover)
     assert hand_in(RIGHT).passed
     result = hand_in(f"import socket\nsocket.socket().connect(('127.0.0.1', 9))\n{RIGHT}")
     assert "the grader refuses socket.connect" in result.message
     assert "exit status 7" in hand_in(f"import os\nos._exit(7)\n{RIGHT}").message
 
 
-@pytest.mark.skipif(not box._no_network(), reason="this system lends no network namespace")
+@pytest.mark.skipif(not box.cover().command, reason="this system lends no network namespace")
 def test_with_cover_there_is_no_network_at_all() -> None:
     done = subprocess.run(
-        [*box._no_network(), "cat", "/proc/net/dev"], capture_output=True, text=True, check=True
+        [*box.cover().command, "cat", "/proc/net/dev"], capture_output=True, text=True, check=True
     )
     names = {line.split(":")[0].strip() for line in done.stdout.splitlines() if ":" in line}
     assert names <= {"lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,13 +25,12 @@ def assignment(
 
     sheet = assignments.make(name, student, secret)
     if mark is not None:
-        marked = assignments.mark(sheet, assignments.load_answers(mark))
-        for question in marked:
-            print("{:>4} {:>3} of {:<3} {}".format(*question))
-        print(f"{sheet.student}: {sum(m.points for m in marked)} of {sheet.points} points")
+        print("\n".join(assignments.report(sheet, mark)))
     elif out is not None:
+        print(sheet.line)
         print(" and ".join(map(str, assignments.save(sheet, out, key))))
     else:
+        print(sheet.line, file=sys.stderr)  # what is printed can be kept as a file
         print(sheet.markdown(key), end="")
 
 
@@ -44,12 +44,4 @@ def grade(
     """Run the exercises of notebooks that were handed in, and say which are passed."""
     from ldmlib import grading
 
-    if timeout <= 0:
-        raise ValueError(f"--timeout is a number of seconds above 0, not {timeout:g}")
-    results, masters = [], grading.load_masters(master)
-    for file in files:
-        of_this = list(grading.grade(file, masters, timeout))
-        results += of_this
-        print(grading.table(of_this), flush=True)
-        if csv is not None:  # after each one, so that what is graded is kept
-            grading.save_csv(csv, results)
+    grading.grade_class(files, master, timeout, csv)

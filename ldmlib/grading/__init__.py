@@ -9,12 +9,14 @@ Why not nbgrader or otter-grader: both are alive, but nbgrader 0.9.6 asks for Py
 database and upper bounds on JupyterLab, and otter-grader 7.0 isolates submissions with Docker; here
 the checks exist already, and a teacher's machine needs no more than a reader's.
 
-It protects against accidents: loops, crashes, floods, files deleted. It is no defence against
-somebody who sets out to cheat, since answer and check share a process: read what surprises you.
+It protects the teacher's machine: a submission can loop, crash, flood and delete what it likes, and
+spoils its own row (`walls`, `guard`). It is no defence against somebody who sets out to cheat,
+since answer and check share a process: read what surprises you.
 """
 
 from ldmlib.grading.notebook import load_masters
 from ldmlib.grading.report import save_csv, table
+from ldmlib.grading.session import grade_class
 from ldmlib.grading.submission import Result, grade
 
-__all__ = ["Result", "grade", "load_masters", "save_csv", "table"]
+__all__ = ["Result", "grade", "grade_class", "load_masters", "save_csv", "table"]

@@ -1,11 +1,13 @@
-"""A process of its own for one exercise: a scratch folder, a time limit, no network.
+"""A process of its own for one exercise: a scratch folder, a time limit, walls around it.
 
     scratch/box/work   a copy of what lies beside the submission; the process runs here
     scratch/box/home   HOME, so that nobody's settings are read or written
+    scratch/job        what the process is asked
     scratch/answer     where the answer arrives
 
-On Linux `unshare` gives the process no network and no sight of other processes, where the system
-lets it; elsewhere the hook of `guard` alone refuses connections.
+On Linux `unshare` and `walls` leave the process no network, no sight of other processes, and no
+file outside of the box that it could change. Where the system does not lend that, the hook of
+`guard` alone refuses what Python is asked to do; `cover` says which it is.
 """
 
 from __future__ import annotations
@@ -16,81 +18,143 @@ import os
 import secrets
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ldmlib.grading.folders import copy_beside, remove, weigh
+from ldmlib.grading.walls import BOX_FILES, BOX_SIZE
+
 LIBRARY = Path(__file__).resolve().parents[2]
+WALLS = Path(__file__).resolve().with_name("walls.py")
 MEMORY = 2 * 2**30  # bytes, beyond what Python, torch and the library take
-LARGEST_FOLDER = 50_000_000  # bytes of files beside a notebook that are copied with it
 LONGEST_ANSWER = 100_000
-UNSHARE = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"]
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
+READY = b"ready\n"  # what the worker says first
+KILLED = 9  # SIGKILL, which Windows does not know
+GLANCE = 0.5  # seconds between two looks at how much the box holds
+UNSHARE = ["unshare", "--map-root-user", "--net", "--pid", "--ipc", "--fork", "--kill-child"]
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
+# The same for everyone, so that marks depend on nobody's machine.
+SETTINGS = {
+    **{"PYTHONUTF8": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+    **{"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC", "MPLBACKEND": "Agg"},
+    **{"LDMLIB_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+}
+NOT_STARTED = (
+    "not graded, as the grader's own process ended before the notebook was looked at ({}). Read "
+    "this one by hand, and run `ldm info` to see whether the library works on this machine."
+)
 
 
-def ask(job: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Run the worker on a job ("master", "submission", "exercise"): {"passed", "message"}.
+@dataclass(frozen=True)
+class Cover:
+    """What the system lends: a command that others are put behind, and whether files are safe."""
 
-    Whatever the submission does, this returns, and leaves nothing behind.
+    command: tuple[str, ...] = ()
+    has_walls: bool = False
+
+    def around(self, scratch: Path, command: list[str]) -> list[str]:
+        """The command line that runs `command` under this cover, beside the box in `scratch`."""
+        inner = [sys.executable, "-I", str(WALLS), str(scratch), str(LIBRARY), *sys.path, "--"]
+        return [*self.command, *(inner if self.has_walls else []), *command]
+
+
+def ask(job: dict[str, Any], beside: Path, seconds: float) -> dict[str, Any]:
+    """Run the worker on a job ("master", "submission": cells; "exercise"): {"passed", "message"}.
+
+    beside: the notebook that was handed in; the files in its folder are copied into the box.
+    `passed` is None where the worker did not start. Whatever the submission does, this returns,
+    and leaves nothing behind.
     """
-    with tempfile.TemporaryDirectory(prefix="ldm-grade-", ignore_cleanup_errors=True) as scratch:
-        box, answer = Path(scratch, "box"), Path(scratch, "answer")
-        _furnish(box, Path(job["submission"]))
-        job = job | {"folder": str(box), "seconds": seconds, "memory": MEMORY}
-        job |= {"token": secrets.token_hex(), "submission": str(Path(job["submission"]).resolve())}
-        with open(answer, "wb") as file:
-            ended = _run(job, box, file, seconds)
-        with open(answer, "rb") as file:
-            text = file.read(LONGEST_ANSWER)
-    return _answer(text, job["token"]) or {"passed": False, "message": ended}
-
-
-def _furnish(box: Path, submission: Path) -> None:
-    """Make the folders of the box, and copy what lies beside the submission but other notebooks."""
-    for name in ("home", "tmp", "work"):
-        (box / name).mkdir(parents=True)
-    beside = [path for path in submission.resolve().parent.iterdir() if path.is_file()]
-    beside = [path for path in beside if path.suffix != ".ipynb" and not path.is_symlink()]
-    if sum(path.stat().st_size for path in beside) <= LARGEST_FOLDER:
-        for path in beside:
-            shutil.copyfile(path, box / "work" / path.name)
-    shutil.copyfile(submission, box / "work" / submission.name)
-
-
-def _run(job: dict[str, Any], box: Path, answer: Any, seconds: float) -> str:
-    """Start the worker and wait; returns how it ended, in words for a reader who got no answer."""
-    process = subprocess.Popen(
-        [*_no_network(), sys.executable, "-m", "ldmlib.grading.worker"],
-        stdin=subprocess.PIPE,
-        stdout=answer,
-        stderr=subprocess.DEVNULL,
-        cwd=LIBRARY,  # found first by Python, and holds no file of the submission
-        env=_environment(box),
-        start_new_session=True,
-    )
+    scratch = _scratch()
     try:
-        process.communicate(json.dumps(job).encode() + b"\n", timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return (
-            f"stopped after {seconds:g} seconds: a loop that does not end, or a training that the "
-            "exercise does not need (--timeout gives more)."
+        left_out = copy_beside(beside, scratch / "box" / "work")
+        job = job | {"folder": str(scratch / "box"), "seconds": seconds, "memory": MEMORY}
+        job |= {"token": secrets.token_hex()}
+        (scratch / "job").write_bytes(json.dumps(job).encode() + b"\n")
+        ended = _run(scratch, seconds)
+        with open(scratch / "answer", "rb") as file:
+            said = file.read(LONGEST_ANSWER)
+    finally:
+        remove(scratch)
+    answer = _answer(said.removeprefix(READY), job["token"])
+    if answer is None and not said.startswith(READY) and not ended.startswith("stopped"):
+        return {"passed": None, "message": NOT_STARTED.format(ended.rstrip("."))}
+    answer = answer or {"passed": False, "message": ended}
+    if left_out and not answer["passed"]:
+        answer["message"] += f" ({left_out})"
+    return answer
+
+
+def _scratch() -> Path:
+    """A new folder with an empty box in it."""
+    scratch = Path(os.path.realpath(tempfile.mkdtemp(prefix="ldm-grade-")))
+    for name in ("box/home", "box/tmp", "box/work", "stage"):
+        (scratch / name).mkdir(parents=True)
+    return scratch
+
+
+def _run(scratch: Path, seconds: float) -> str:
+    """Start the worker and wait; returns how it ended, in words for a reader who got no answer."""
+    worker = [sys.executable, "-m", "ldmlib.grading.worker"]
+    with open(scratch / "job", "rb") as job, open(scratch / "answer", "wb") as answer:
+        process = subprocess.Popen(
+            cover().around(scratch, worker),
+            stdin=job,
+            stdout=answer,
+            stderr=subprocess.DEVNULL,
+            cwd=LIBRARY,  # found first by Python, and holds no file of the submission
+            env=_environment(scratch / "box"),
+            start_new_session=True,
         )
+    try:
+        return _wait(process, scratch / "box", seconds)
     finally:
         _kill(process)
-    return _ending(process.returncode)
+
+
+def _wait(process: subprocess.Popen, box: Path, seconds: float) -> str:
+    """Wait until it ends, its time is over or its box is full; returns which, in words."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        try:
+            return _ending(process.wait(min(left, GLANCE)))
+        except subprocess.TimeoutExpired:
+            size, count = weigh(box)
+        if size > BOX_SIZE or count > BOX_FILES:
+            return (
+                f"stopped, as it wrote {count:,} files of {size / 1e6:.0f} MB: one exercise may "
+                f"write {BOX_FILES:,} files and {BOX_SIZE / 1e6:.0f} MB."
+            )
+    return (
+        f"stopped after {seconds:g} seconds: a loop that does not end, or a training that the "
+        "exercise does not need (--timeout gives more)."
+    )
 
 
 def _environment(box: Path) -> dict[str, str]:
     """The little that the worker is told: nothing of the grader's own settings and keys."""
     own = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     home, temporary = str(box / "home"), str(box / "tmp")
-    folders = {"HOME": home, "USERPROFILE": home} | dict.fromkeys(
-        ("TMPDIR", "TEMP", "TMP"), temporary
-    )
-    settings = {"MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return own | folders | settings | {"PYTHONDONTWRITEBYTECODE": "1"}
+    folders = {"HOME": home, "USERPROFILE": home, "PYTHONUSERBASE": _user_packages(home)}
+    folders |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if packages := [os.path.abspath(path) for path in paths if path]:
+        folders["PYTHONPATH"] = os.pathsep.join(packages)
+    return own | folders | SETTINGS
+
+
+def _user_packages(otherwise: str) -> str:
+    """Where `pip install --user` puts packages; it lies in the home that the worker is not told."""
+    try:
+        return site.getuserbase()
+    except (OSError, RuntimeError, KeyError, TypeError):  # nobody has a home here
+        return otherwise
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -106,7 +170,7 @@ def _kill(process: subprocess.Popen) -> None:
 
 def _ending(code: int) -> str:
     """An exit status in words."""
-    if code == -signal.SIGKILL.value or code == 128 + signal.SIGKILL.value:
+    if code in (-KILLED, 128 + KILLED):
         return "the process was killed by the system: too much memory, or too long a computation."
     how = signal.strsignal(-code) if code < 0 else f"exit status {code}"
     return (
@@ -124,9 +188,44 @@ def _answer(text: bytes, token: str) -> dict[str, Any] | None:
 
 
 @functools.cache
-def _no_network() -> list[str]:
-    """The command that cuts a process off from the network, [] where the system does not let it."""
+def cover() -> Cover:
+    """The best cover that the system lends; each kind is tried, since no setting tells for sure."""
     if not shutil.which("unshare"):
-        return []
-    tried = subprocess.run([*UNSHARE, "true"], stdin=subprocess.DEVNULL, capture_output=True)
-    return UNSHARE if tried.returncode == 0 else []
+        return Cover()
+    kinds = (Cover((*UNSHARE, "--mount"), has_walls=True), Cover(tuple(UNSHARE)))
+    return next((kind for kind in kinds if _holds(kind)), Cover())
+
+
+# Behind the walls the library is found, the box can be written, and nothing else can.
+TRIAL = """
+import importlib.util, pathlib, sys
+for name in ("torch", "ldmlib"):
+    open(importlib.util.find_spec(name).origin, "rb").close()
+scratch = pathlib.Path(sys.argv[1])
+(scratch / "box" / "work" / "mine").write_text("x")
+try:
+    (scratch / "others").write_text("x")
+except OSError:
+    sys.exit(0)
+sys.exit("walls" in sys.argv)
+"""
+
+
+def _holds(kind: Cover) -> bool:
+    """Whether the system lends this cover, and it does what it should."""
+    scratch = _scratch()
+    trial = [sys.executable, "-c", TRIAL, str(scratch), *["walls"] * kind.has_walls]
+    try:
+        tried = subprocess.run(
+            kind.around(scratch, trial),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=LIBRARY,
+            env=_environment(scratch / "box"),
+            timeout=60,
+        )
+        return tried.returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    finally:
+        remove(scratch)

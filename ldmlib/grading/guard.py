@@ -1,14 +1,17 @@
 """Limits for the process that runs a submission: time, memory, sizes of files, and closed doors.
 
 The system's limits hold where there are any (not on Windows). An audit hook (PEP 578), which
-cannot be taken off again, refuses what no exercise needs: the network, other programs, and changes
-to files outside of the folder that the submission was given.
+cannot be taken off again, refuses what no exercise needs, in a sentence: the network, other
+programs, and changes to files outside of the folder that the submission was given. Writers in C and
+C++ raise no such event; the usual ones are announced here, and the rest is left to `walls`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,9 @@ CHANGES = {
     "os.truncate": ((0,), ()),
     "os.utime": ((0,), (3,)),
     "shutil.rmtree": ((0,), (1,)),
+    "sqlite3.connect": ((0,), ()),
 }
+IN_MEMORY = (":memory:", "")  # databases that are no files
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -43,6 +48,7 @@ def close(folder: str, seconds: float, memory: int) -> None:
     os.chdir(Path(folder) / "work")
     sys.path.append(os.getcwd())  # last, so that a file beside the notebook hides no library
     _limit(seconds, memory)
+    _announce_writers()
     sys.addaudithook(_hook(os.path.realpath(folder)))
 
 
@@ -66,14 +72,52 @@ def _limit(seconds: float, memory: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
+def _announce_writers() -> None:
+    """Let PyTorch's and safetensors' writers say which file they open, as Python's own does."""
+    import safetensors.torch
+    import torch
+
+    for owner, name in ((torch, "save"), (torch.jit, "save"), (safetensors.torch, "save_file")):
+        setattr(owner, name, _announced(getattr(owner, name)))
+
+
+def _announced(write: Callable) -> Callable:
+    @functools.wraps(write)
+    def announced(what: Any, *place: Any, **more: Any) -> Any:
+        path = place[0] if place else more.get("f", more.get("filename"))
+        if isinstance(path, (str, bytes, os.PathLike)):
+            sys.audit("open", path, "w", 0)
+        return write(what, *place, **more)
+
+    return announced
+
+
+def _path_of(folder: int) -> str:
+    """The path of an open folder, on Linux and on a Mac."""
+    if os.path.exists("/proc/self/fd"):
+        return os.readlink(f"/proc/self/fd/{folder}")
+    import fcntl
+
+    return os.fsdecode(fcntl.fcntl(folder, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+
+
+def _real(path: str) -> str:
+    """The path without links. A name alone is looked up once, however deep the folder is."""
+    if os.sep in path or path in (os.curdir, os.pardir) or os.path.islink(path):
+        return os.path.realpath(path)
+    return os.path.join(os.getcwd(), path)
+
+
 def _hook(folder: str):
     def inside(path: Any, base: Any = -1) -> bool:
         if isinstance(path, int):  # a file that is open already
             return True
         path = os.fsdecode(path)
         if isinstance(base, int) and base >= 0:
-            path = os.path.join(os.readlink(f"/proc/self/fd/{base}"), path)
-        real = os.path.realpath(path)
+            path = os.path.join(_path_of(base), path)
+        if path in IN_MEMORY:
+            return True
+        real = _real(path)
         return real == os.devnull or real.startswith(folder + os.sep)
 
     def hook(event: str, arguments: tuple) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from ldmlib.files import PathLike
-from ldmlib.grading.context import bound, cleaned, read
+from ldmlib.grading.magics import cleaned
+from ldmlib.grading.names import bound, read
 
 LARGEST_FILE = 50_000_000  # bytes; outputs full of pictures take a few million
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -45,48 +47,78 @@ class Exercise:
 
 
 def read_cells(path: PathLike) -> list[Cell]:
-    """The cells of a notebook file.
+    """The cells of a notebook file, of format 2 or later, in UTF-8, UTF-16 or UTF-32.
 
     Raises:
         ValueError: it is missing, too large, or not a notebook; the message says which.
+        OSError: it cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        kind = "a folder, name the notebooks in it" if path.is_dir() else "not there"
-        raise ValueError(f"expected a notebook, but {path.name} is {kind}")
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise ValueError(f"{path.name} has {size / 1e6:.0f} MB: clear its outputs, save it again")
+    if not path.is_file():  # a pipe, for one, would never end
+        raise ValueError(f"expected a notebook, but {path.name} is {_kind(path)}")
+    with open(path, "rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        size = path.stat().st_size / 1e6
+        raise ValueError(f"{path.name} has {size:.0f} MB: clear its outputs, save it again")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(data)  # finds out which UTF it is
+        if "cells" not in content and "worksheets" in content:
+            return _old_cells(content)
         return [_cell(cell) for cell in content["cells"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         kind = type(error).__name__
         raise ValueError(f"{path.name} is not a notebook ({kind}): save it as .ipynb") from error
 
 
+def _kind(path: Path) -> str:
+    """What is there in place of a file, and what to do."""
+    if path.is_dir():
+        return f"a folder, name the notebooks in it: `ldm grade {path / '*.ipynb'}`"
+    return "not a regular file" if path.exists() else "not there"
+
+
 def _cell(cell: dict) -> Cell:
-    source = cell["source"]
-    text = source if isinstance(source, str) else "".join(source)
-    tags = cell.get("metadata", {}).get("tags", [])
-    return Cell(str(cell["cell_type"]), text, frozenset(map(str, tags)))
+    metadata = cell.get("metadata", {})
+    tags = (metadata if metadata is not None else {}).get("tags")
+    return Cell(str(cell["cell_type"]), _text(cell["source"]), frozenset(map(str, tags or ())))
+
+
+def _text(source: str | list[str]) -> str:
+    return source if isinstance(source, str) else "".join(source)
+
+
+def _old_cells(content: dict) -> list[Cell]:
+    """The cells of formats 2 and 3, where code is called input, and a heading is a kind of cell."""
+    cells = []
+    for cell in (cell for sheet in content["worksheets"] for cell in sheet["cells"]):
+        kind, text = cell["cell_type"], _text(cell["input" if "input" in cell else "source"])
+        if kind == "heading":
+            kind, text = "markdown", "#" * int(cell.get("level", 1)) + " " + text
+        cells.append(_cell({**cell, "cell_type": kind, "source": text}))
+    return cells
 
 
 def code(cells: list[Cell]) -> list[str]:
     """Sources of the code cells, as Python: without the lines that only a notebook understands."""
-    return [cleaned(cell.source) for cell in cells if cell.kind == "code"]
+    return [cleaned(_composed(cell.source)) for cell in cells if cell.kind == "code"]
 
 
 def _sources(cells: list[Cell]) -> set[str]:
     """Code as it stands: what was handed in is parsed in the worker's process only."""
-    return {cell.source for cell in cells if cell.kind == "code"}
+    return {_composed(cell.source) for cell in cells if cell.kind == "code"}
+
+
+def _composed(text: str) -> str:
+    """The text without what editors change on their own: how accents and line ends are stored."""
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").lstrip("\n\ufeff").rstrip()
 
 
 def title_of(cells: list[Cell]) -> str:
     """The first heading of a notebook, "" where there is none."""
     texts = (cell.source for cell in cells if cell.kind == "markdown")
     found = (HEADING.search(text) for text in texts)
-    return next((match[1].strip() for match in found if match), "")
+    return next((_composed(match[1].strip()) for match in found if match), "")
 
 
 def exercises(master: list[Cell]) -> list[Exercise]:

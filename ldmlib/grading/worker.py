@@ -1,28 +1,39 @@
 """The process that runs one exercise of one submission; started by `box`, never imported by others.
 
-It reads a job (JSON) from standard input, closes the doors, runs the pieces of the submission that
-the exercise needs and the course's check after them, and writes {"passed", "message"} to what was
-its standard output. Whatever the submission prints goes nowhere.
+It reads a job (JSON) from standard input, says that it is ready, closes the doors, runs the pieces
+of the submission that the exercise needs and the course's check after them, and writes {"passed",
+"message"} to what was its standard output. Whatever the submission prints goes nowhere.
 """
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import builtins
+import errno
+import inspect
 import json
 import linecache
 import math
 import os
 import sys
 import traceback
+import unicodedata
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 
 from ldmlib.grading import guard
-from ldmlib.grading.context import needed, pieces, read
-from ldmlib.grading.notebook import code, exercises, read_cells
+from ldmlib.grading.context import Piece, needed, pieces, until_check
+from ldmlib.grading.magics import Shell
+from ldmlib.grading.names import read
+from ldmlib.grading.notebook import Cell, code, exercises
+from ldmlib.grading.walls import BOX_SIZE
 
+READY = b"ready\n"  # said before anything of the submission is looked at
 LONGEST_MESSAGE = 600
 KEPT = ("ldmlib", "torch", "builtins", "math")  # modules that a submission cannot change for good
 
@@ -34,6 +45,7 @@ class Stopped(Exception):
 def main() -> None:
     """Do the job, answer, and leave at once, whatever threads the submission started."""
     job, answers = json.loads(sys.stdin.readline()), _take_output()
+    os.write(answers, READY)
     try:
         answer = grade(job)
     except BaseException as error:  # the submission's own exit, too
@@ -53,42 +65,76 @@ def _take_output() -> int:
 
 def grade(job: dict[str, Any]) -> dict[str, Any]:
     """Run one exercise: {"passed": bool, "message": what the check said}."""
-    master = read_cells(job["master"])
-    exercise = exercises(master)[job["exercise"]]
-    handed_in = pieces(code(read_cells(job["submission"])), known=set(code(master)))
-    answer = needed(handed_in, exercise.names)
-    missing = set(exercise.names) - {name for piece in answer for name in piece.binds}
-    if missing:
-        return {"passed": False, "message": f"nothing in it is called {', '.join(missing)}."}
-    own = needed(
-        pieces(code(master), set(code(master))), read(exercise.check) - set(exercise.names)
-    )
-    checks = run([piece.source for piece in own], {})
+    master = [Cell(*cell) for cell in job["master"]]
+    exercise, known = exercises(master)[job["exercise"]], code(master)
+    handed_in = code([Cell(*cell) for cell in job["submission"]])
+    notebook, limit = until_check(handed_in, set(known), exercise.check)
+    answer = needed(notebook, exercise.names, limit)
+    own = needed(pieces(known, set(known)), read(exercise.check) - set(exercise.names))
+    checks = run(own, {"get_ipython": Shell})
     before = _attributes()
     guard.close(job["folder"], job["seconds"], job["memory"])
-    names = run([piece.source for piece in answer], {"__name__": "__main__", "display": _ignore})
+    names = run(answer, namespace(answer), exercise.names)
     _restore(before)
-    return judge(exercise.check, checks | {name: names.get(name) for name in exercise.names})
+    return judge(exercise.check, checks | {name: _composed(names[name]) for name in exercise.names})
+
+
+def namespace(answer: Sequence[Piece]) -> dict[str, Any]:
+    """What a cell of a notebook finds defined; `from IPython import get_ipython` finds it, too."""
+    names: dict[str, Any] = {"__name__": "__main__", "display": _ignore}
+    names["get_ipython"] = partial(Shell, names)
+    if any("IPython" in piece.source for piece in answer):
+        with suppress(ImportError):
+            import IPython.core.getipython
+
+            IPython.get_ipython = names["get_ipython"]
+            IPython.core.getipython.get_ipython = names["get_ipython"]
+    return names
 
 
 def _ignore(*_: Any, **__: Any) -> None:
     """In place of IPython's `display`: nobody looks."""
 
 
-def run(sources: list[str], names: dict[str, Any]) -> dict[str, Any]:
-    """Execute sources in order in the namespace `names`, which is returned.
+def _composed(value: Any) -> Any:
+    """The value; a string as one normal form, since keyboards and file systems differ in theirs."""
+    return unicodedata.normalize("NFC", value) if type(value) is str else value
+
+
+def run(sources: list[Piece], names: dict[str, Any], asked: Collection[str] = ()) -> dict[str, Any]:
+    """Execute pieces in order in the namespace `names`, which is returned.
+
+    A wild piece may fail: it is run on the chance that it defines something.
 
     Raises:
-        Stopped: one of them raised something, or was no Python; the message says where.
+        Stopped: another piece raised something or was no Python, or a name that is asked for is
+            missing afterwards; the message says where.
     """
-    for number, source in enumerate(sources):
+    failed = None
+    for number, piece in enumerate(sources):
         file = f"<cell {number}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        lines = piece.source.splitlines(keepends=True)
+        linecache.cache[file] = (len(piece.source), None, lines, file)
         try:
-            exec(compile(source, file, "exec", dont_inherit=True), names)
+            _execute(piece.source, file, names)
         except BaseException as error:
-            raise Stopped(f"the notebook stopped before the check with {_said(error)}") from None
+            stopped = Stopped(f"the notebook stopped before the check with {_said(error)}")
+            if not piece.is_wild or not isinstance(error, Exception):
+                raise stopped from None
+            failed = failed or stopped
+    if missing := [name for name in asked if name not in names]:
+        raise failed or Stopped(f"nothing in it is called {', '.join(missing)}.")
     return names
+
+
+def _execute(source: str, file: str, names: dict[str, Any]) -> None:
+    """Run Python, which may `await` at its top level as in a notebook."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    compiled = compile(source, file, "exec", flags=flags, dont_inherit=True)
+    if compiled.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(compiled, names))
+    else:
+        exec(compiled, names)
 
 
 def _ended(error: BaseException) -> str:
@@ -102,6 +148,8 @@ def _said(error: BaseException) -> str:
     ]
     line = frames[-1].line if frames else getattr(error, "text", None)
     where = f" at the line `{line.strip()}`" if line else ""
+    if getattr(error, "errno", None) == errno.ENOSPC:
+        where += f" (the grader lets one exercise write {BOX_SIZE / 1e6:.0f} MB)"
     return f"{type(error).__name__}: {error}{where}"
 
 
