@@ -32,7 +32,7 @@ MISTAKES = {"squared": (X**2).mean(), "negative": lambda value: value < 0}
     [
         (lambda x: x.mean(), "Right: good."),
         (lambda x: x.mean().double(), "Right: good."),
-        (7 / 3, "Right: good."),
+        (7 / 3, "needs your function itself"),
         (None, "not filled in yet"),
         (..., "not filled in yet"),
         (lambda x: None, "not filled in yet"),
@@ -237,7 +237,7 @@ def test_reading_a_row(row: str, words: str, digits, capsys) -> None:
     [
         (None, "not filled in yet"),
         (..., "not filled in yet"),
-        ([2, 0, 2, 6], "the row of pictures"),
+        ([2, 0, 2, 6], "should be pictures, but is a list"),
         (torch.full((4, 1, 32, 32), 7.0), "[-1, 1]"),
         (torch.zeros(4, 32, 32), "your pictures"),
     ],
@@ -254,7 +254,9 @@ def test_reading_something_else(answer, words: str, capsys) -> None:
         (20, "the last step"),
         (21, "one too many"),
         (9, "more than that"),
-        (50, "should be 19, but is 50"),
+        (50, "more than two looks in every step"),
+        (15, "that is not it"),
+        ("19", "leave out the quotes"),
         (..., "not filled in yet"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldmlib.check.core import NOT_FILLED, Verdict, attempt, judge, verdict
+from ldmlib.check.core import NOT_FILLED, Case, Verdict, attempt, judge_cases, verdict
 from ldmlib.gan import discriminator_loss, generator_loss
 from ldmlib.rng import seeded
 
@@ -16,13 +16,20 @@ LR = 0.05
 # --------------------------------------------------------------------------- accuracy
 def accuracy(answer: Callable) -> Verdict:
     """``answer(logits, is_real)``, (n, 1) and (n,) bool: share of pictures named rightly."""
-    generator = seeded(2, 1)
-    logits = torch.randn(40, 1, generator=generator) + 0.4
-    is_real = torch.rand(40, generator=generator) < 0.3
+    return judge_cases(
+        answer,
+        [_accuracy_case(1, 40), _accuracy_case(11, 25)],
+        right="the share of pictures, real and fake, that the judge names rightly.",
+    )
+
+
+def _accuracy_case(seed: int, n: int) -> Case:
+    generator = seeded(2, seed)
+    logits = torch.randn(n, 1, generator=generator) + 0.4
+    is_real = torch.rand(n, generator=generator) < 0.3
     flat = logits[:, 0]
     truth = ((flat > 0) == is_real).double().mean()
-    return judge(
-        answer,
+    return Case(
         truth,
         {
             "shapes (n, 1) and (n,) were compared, and gave an (n, n) table: every picture against "
@@ -33,6 +40,11 @@ def accuracy(answer: Callable) -> Verdict:
             "0.5.": ((logits > 0.5) == is_real).double().mean(),
             "that is the share of mistakes: one minus what is asked.": 1 - truth,
             "that is the number of right answers: divide by n.": truth * len(flat),
+            "one yes or no for each picture is left: take their mean.": lambda v: v.shape == (n,),
+            "that is a percentage: a share lies between 0 and 1.": 100 * truth,
+            "`//` divides whole numbers and drops the rest: use `/`.": (
+                lambda v: float(v) == 0 and not v.is_floating_point()
+            ),
             "only the real pictures were counted: fakes called fake are right answers as well.": (
                 flat[is_real] > 0
             )
@@ -40,24 +52,30 @@ def accuracy(answer: Callable) -> Verdict:
             .mean(),
             "that is the share called real, whatever they are.": (flat > 0).double().mean(),
         },
-        args=(logits, is_real),
-        name="the accuracy",
-        right="the share of pictures, real and fake, that the judge names rightly.",
+        (logits, is_real),
+        "the accuracy",
     )
 
 
 # --------------------------------------------------------------------------- the judge's loss
 def judge_loss(answer: Callable) -> Verdict:
     """``answer(real, fake)``, logits (n,) each: the halved binary cross-entropy, a number."""
-    generator = seeded(2, 2)
-    real, fake = 2 * torch.randn(2, 30, generator=generator).double() + 0.3
+    return judge_cases(
+        answer,
+        [_loss_case(2, 30), _loss_case(12, 17)],
+        right="cross-entropy with label 1 for real and 0 for fake, halved.",
+    )
+
+
+def _loss_case(seed: int, n: int) -> Case:
+    generator = seeded(2, seed)
+    real, fake = 2 * torch.randn(2, n, generator=generator).double() + 0.3
     truth = discriminator_loss(real, fake, "non_saturating")
 
     def with_logits(a: Tensor, b: Tensor) -> Tensor:
         return discriminator_loss(a, b, "non_saturating")
 
-    return judge(
-        answer,
+    return Case(
         truth,
         {
             "the sigmoid is applied twice: binary_cross_entropy_with_logits (and softplus) takes "
@@ -83,9 +101,8 @@ def judge_loss(answer: Callable) -> Verdict:
                 lambda v: float(v) > 5 * float(truth)
             ),
         },
-        args=(real, fake),
-        name="the loss",
-        right="cross-entropy with label 1 for real and 0 for fake, halved.",
+        (real, fake),
+        "the loss",
     )
 
 
