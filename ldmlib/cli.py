@@ -254,13 +254,12 @@ def assignment(
 
     sheet = assignments.make(name, student, secret)
     if mark is not None:
-        marked = assignments.mark(sheet, assignments.load_answers(mark))
-        for question in marked:
-            print("{:>4} {:>3} of {:<3} {}".format(*question))
-        print(f"{sheet.student}: {sum(m.points for m in marked)} of {sheet.points} points")
+        print("\n".join(assignments.report(sheet, mark)))
     elif out is not None:
+        print(sheet.line)
         print(" and ".join(map(str, assignments.save(sheet, out, key))))
     else:
+        print(sheet.line, file=sys.stderr)  # what is printed can be kept as a file
         print(sheet.markdown(key), end="")
 
 
