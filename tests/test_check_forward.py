@@ -71,7 +71,7 @@ def test_judge_finds_words_for_everything(answer, words: str, capsys) -> None:
         (1, True, "torch.bool"),
         (torch.tensor([1, 2]), torch.tensor([1.5, 2.0]), "should hold torch.float32"),
         (torch.arange(6.0), torch.zeros(6), "[0, 0, 0, 0, ...], but is [0, 1, 2, 3, ...]"),
-        ([[1.0, 2.0], [3.0]], 1.0, "but is a list"),
+        ([[1.0, 2.0], [3.0]], 1.0, "but is of type list"),
     ],
 )
 def test_judge_compares_values_of_every_kind(answer, truth, words: str, capsys) -> None:
@@ -237,7 +237,7 @@ def test_reading_a_row(row: str, words: str, digits, capsys) -> None:
     [
         (None, "not filled in yet"),
         (..., "not filled in yet"),
-        ([2, 0, 2, 6], "should be pictures, but is a list"),
+        ([2, 0, 2, 6], "should be pictures, but is of type list"),
         (torch.full((4, 1, 32, 32), 7.0), "[-1, 1]"),
         (torch.zeros(4, 32, 32), "your pictures"),
     ],

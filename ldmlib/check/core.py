@@ -121,6 +121,8 @@ def find_fault(
     """
     if args and not callable(answer):
         return not_filled if answer is None or answer is ... else _no_function(answer)
+    if callable(answer) and not args:
+        return f"{name} is a function: hand in its result."
     given = [_copy(a) for a in args]
     value, fault = _call(answer, given) if callable(answer) else (answer, None)
     if fault:
@@ -131,7 +133,8 @@ def find_fault(
         return not_filled
     value = _like(value, truth)
     if same(value, truth, tolerance):
-        return None if in_place else _changed_fault(answer, args, given)
+        kind = _kind_fault(value, truth, name)
+        return kind or (None if in_place else _changed_fault(answer, args, given))
     for message, wrong in (mistakes or {}).items():
         if callable(wrong):  # a predicate that cannot read the value does not recognise it
             recognised = attempt(lambda v, test=wrong: bool(test(v)), value)[0]
@@ -145,6 +148,14 @@ def find_fault(
 def _no_function(answer: Any) -> str:
     came = _show(answer)
     return f"the check needs your function itself, without brackets after its name, not {came}."
+
+
+def _kind_fault(value: Any, truth: Any, name: str) -> str | None:
+    """Whole numbers, such as labels, must stay whole numbers: others cannot index a table."""
+    both = isinstance(value, torch.Tensor) and isinstance(truth, torch.Tensor)
+    if both and value.is_floating_point() and truth.dtype == torch.int64:
+        return f"{name} has the right values, but should hold whole numbers, not {value.dtype}."
+    return None
 
 
 def _copy(value: Any) -> Any:
@@ -192,7 +203,8 @@ def _call(function: Callable, args: Sequence[Any]) -> tuple[Any, str | None]:
         file = getattr(getattr(function, "__code__", None), "co_filename", None)
         lines = [f.line for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         where = f" at the line `{lines[-1].strip()}`" if lines and lines[-1] else ""
-        return None, f"your code stopped{where} with {type(error).__name__}: {error}"
+        hint = ". In Python, a power is written `**`, not `^`" if "for ^" in str(error) else ""
+        return None, f"your code stopped{where} with {type(error).__name__}: {error}{hint}"
 
 
 def _like(value: Any, truth: Any) -> Any:
@@ -238,7 +250,11 @@ def _unlike(value: Any, truth: Any, name: str, tolerance: float) -> str:
     if x is None or y is None:
         return f"{name} should be {_show(truth)}, but is {_show(value)}."
     if x.shape != y.shape:
-        return f"{name} should have shape {tuple(y.shape)}, but has {tuple(x.shape)}."
+        shapes = f"{name} should have shape {tuple(y.shape)}, but has {tuple(x.shape)}"
+        if x.ndim == 2 and same(x.T, y, tolerance):
+            return f"{shapes}: rows and columns have changed places."
+        alike = x.numel() == y.numel() and same(x.reshape(y.shape), y, tolerance)
+        return f"{shapes}, with the right numbers in it." if alike else f"{shapes}."
     kinds = [(v.is_floating_point() or not v.ndim, v.dtype == torch.bool) for v in (x, y)]
     if kinds[0] != kinds[1]:
         return f"{name} should hold {y.dtype}, but holds {x.dtype}."
@@ -276,15 +292,11 @@ def _tensor(value: Any) -> torch.Tensor | None:
     try:
         if isinstance(value, np.ndarray):  # a copy: torch refuses reversed and read-only arrays
             value = np.array(value)
-        elif isinstance(value, (list, tuple)) and any(map(_is_array, value)):
-            value = torch.stack([torch.as_tensor(v) for v in value])
+        elif isinstance(value, (list, tuple)) and not all(isinstance(v, float) for v in value):
+            return torch.stack([_tensor(v) for v in value])
         return torch.as_tensor(value).detach().cpu()
     except Exception:  # a list of unlike things, an object: nothing to compare as numbers
         return None
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (torch.Tensor, np.ndarray))
 
 
 def _show(value: Any) -> str:

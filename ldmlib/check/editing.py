@@ -57,6 +57,18 @@ def _psnr_case(seed: int, noise: float, shape: tuple[int, ...]) -> Case:
         "the mean comes after the logarithm: average the squares first.": (
             10 * torch.log10(4 / square)
         ).mean(),
+        "the mean square is not the variance: a constant error counts, too.": lambda value: any(
+            abs(float(value) - float(10 * torch.log10(4 / (a - b).var(correction=k)))) < 1e-4
+            for k in (0, 1)
+        ),
+        "decibels are made with log10, not with log2.": 10 * torch.log2(4 / mean),
+        "with 20 log10 the peak is 2, not 2^2.": 20 * torch.log10(4 / mean.sqrt()),
+        "10 log10 goes with the mean square error, 20 log10 with its root.": (
+            10 * torch.log10(4 / mean.sqrt())
+        ),
+        "the peak is that of the range, 2, not what these pictures happen to span.": (
+            10 * torch.log10((a.max() - a.min()) ** 2 / mean)
+        ),
         "that is the root of the mean square error: go on to decibels.": mean.sqrt(),
         "the peak is 2 here, not 255: these pictures are not stored in bytes.": (
             10 * torch.log10(255**2 / mean)
@@ -95,6 +107,13 @@ def _times_case(times: Tensor, strength: float) -> Case:
         "as many times as the whole grid, squeezed into the rest: here the grid's own times "
         "are asked for.": lambda value: (
             isinstance(value, Tensor) and len(value) == len(times) and float(value[-1]) == 0
+        ),
+        "`strength` comes first: it is the largest of the times.": torch.cat([below, first]),
+        "the times are spread evenly anew: take those of the grid that lie below.": torch.linspace(
+            strength, 0, len(below) + 1, dtype=torch.float64
+        ),
+        "those are the times above `strength`: take the ones below.": torch.cat(
+            [first, times[times > strength + 1e-9]]
         ),
         "those are shares of the grid counted from the wrong end: little strength is little "
         "noise, the *end* of the grid.": lambda value: (

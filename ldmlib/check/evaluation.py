@@ -44,6 +44,17 @@ def _frechet_case(m1: float, s1: float, m2: float, s2: float) -> Case:
                     < 1e-4
                 )
             ),
+            "neither difference is squared.": abs(m1 - m2) + abs(s1 - s2),
+            "the cross term is 2 s1 s2: the root of the product of variances is missing.": means
+            + s1**2
+            + s2**2
+            - 2 * s1**2 * s2**2,
+            "the second square is added, not subtracted.": means - stds,
+            "the arguments come as mean, std, mean, std: compare the means, and the stds.": (
+                m1 - s1
+            )
+            ** 2
+            + (m2 - s2) ** 2,
             "the arguments are standard deviations already: no root of them.": means
             + (s1**0.5 - s2**0.5) ** 2,
             "the cross term is missing: s1^2 + s2^2 - 2 s1 s2, not s1^2 + s2^2 alone. Two equal "
@@ -96,7 +107,8 @@ def _draws(features: Tensor, n: int, repeats: int = 40) -> list[Tensor]:
 def floor(answer: Callable) -> Verdict:
     """``answer(reference, held_out, n)``: FID of n random held-out samples; one draw or a mean."""
     if not callable(answer):
-        return verdict(NOT_FILLED if answer in (None, ...) else CONSTANT)
+        empty = answer is None or answer is ...
+        return verdict(NOT_FILLED if empty else "the check needs your function, not its result.")
     reference, held_out = _floor_problem()
     value, fault = attempt(answer, reference, held_out, FLOOR_N)
     if fault:
@@ -116,10 +128,18 @@ def _unused_fault(answer: Callable, reference: Tensor, held_out: Tensor) -> str 
     near = floors.value(answer, reference, held_out, FLOOR_N)
     wide = floors.value(answer, 100 * reference, held_out, FLOOR_N)
     other = floors.value(answer, reference, 100 * held_out, FLOOR_N)
-    if near is None or wide is None or other is None or abs(wide - near) > 20 or near < 1e-6:
+    if near is None or wide is None or other is None or near < 1e-6:
         return None
-    if abs(other - near) < 20:
+    without_reference, without_held_out = abs(wide - near) < 20, abs(other - near) < 20
+    if without_reference and without_held_out:
         return CONSTANT
+    if without_held_out:
+        return (
+            "you draw from the reference and compare it with itself. The floor asks for real "
+            "samples that the reference does not hold: draw from held_out."
+        )
+    if not without_reference:
+        return None
     return (
         "the reference is not used: two parts of held_out are compared. The model's pictures are "
         "compared with the whole reference, so the floor must be too."
@@ -132,9 +152,8 @@ def _floor_fault(value: float, reference: Tensor, held_out: Tensor) -> str | Non
         "that is the score of all held-out samples. The floor depends on n: draw n of them.": [
             fid(held_out, reference)
         ],
-        "you draw from the reference and compare it with itself. The floor asks for real samples "
-        "that the reference does not hold: draw from held_out.": [
-            fid(part, reference) for part in _draws(reference, FLOOR_N)
+        "that is the sum of several draws: divide it by how many there are.": [
+            5 * score for score in honest
         ],
         "you take the first n instead of n at random. Files are seldom in random order (these are "
         "sorted): use torch.randperm.": [fid(held_out[:FLOOR_N], reference)],
@@ -195,6 +214,15 @@ def _inception_case(seed: int, n: int, classes: int) -> Case:
                 kl.mean() / math.log(10)
             ).exp(),
             "the logarithm is the natural one, but 2 ** undoes log2: use exp.": 2 ** kl.mean(),
+            "the marginal p(y) is the mean over the pictures, not 1 / classes.": (
+                (p * (p * classes).log()).sum(1).mean().exp()
+            ),
+            "a sigmoid makes each number a probability of its own: the classes share a softmax.": (
+                _score(logits.sigmoid())
+            ),
+            "the logarithms of a KL divergence are weighted by p(y|x).": (
+                (p / marginal).log().sum(1).mean().exp()
+            ),
             "the sum over the classes became a mean: a KL divergence is a sum over them.": (
                 kl.mean() / classes
             ).exp(),
@@ -221,6 +249,10 @@ def _inception_case(seed: int, n: int, classes: int) -> Case:
         (logits,),
         "the score",
     )
+
+
+def _score(p: Tensor) -> Tensor:
+    return (p * (p / p.mean(0)).log()).sum(1).mean().exp()
 
 
 def _is_nan(value: Any) -> bool:

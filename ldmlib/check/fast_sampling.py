@@ -38,6 +38,7 @@ def _ddim_case(seed: int, *levels: float) -> Case:
         "x_t itself is not the noise: solve x_t = alpha_t x0 + sigma_t eps for eps.": alpha_s * x0
         + sigma_s * x_t,
         "that is the picture at time s without any noise: sigma_s eps is missing.": alpha_s * x0,
+        "that is the picture itself: time s holds a little noise, too.": x0,
         "that is x_t again: nothing was recombined.": x_t,
         "t and s have changed places.": alpha_t * x0 + sigma_t * (x_t - alpha_s * x0) / sigma_s,
         "picture and noise have changed places.": sigma_s * x0 + alpha_s * eps,
@@ -72,6 +73,11 @@ def _heun_case(seed: int, t: float, s: float) -> Case:
         "only the second slope is used: take the mean of both.": x + (s - t) * u(end, s),
         "the mean of the slopes is applied at Euler's end: begin again at x.": end
         + (s - t) * (first + u(end, s)) / 2,
+        "that is the mean slope: begin at x and go along it, for s - t.": (first + u(end, s)) / 2,
+        "the slopes are subtracted: take their mean.": x + (s - t) * (first - u(end, s)) / 2,
+        "s lies below t: the step is s - t, a negative number.": x
+        + (t - s) * (first + u(end, s)) / 2,
+        "that is x again: no step was made.": x,
         "that is the midpoint rule: of second order, too, but Heun looks at both ends.": x
         + (s - t) * u(x + (middle - t) * first, middle),
         "that goes towards more noise: s lies below t, so the step is s - t.": x
@@ -104,6 +110,8 @@ def _aim_case(seed: int, h: float, last_h: float) -> Case:
             x0 + last_x0
         )
         / 2,
+        "that is the slope: begin at x0 and go along it, for h / 2.": change / last_h,
+        "h / 2 was halved once more.": x0 + h / (4 * last_h) * change,
         "that is DDIM's aim: the last look is not used yet.": x0,
     }
     truth = x0 + h / (2 * last_h) * change
@@ -145,14 +153,19 @@ def _karras_case(n: int, largest: float, smallest: float) -> Case:
         "these are still the roots: raise them to the 7th power.": and_zero(levels(7) ** (1 / 7)),
         "the ratio of neighbours is constant: that is another spacing (the limit of rho "
         "without end).": and_zero(geometric),
+        "one level too few: n levels, and then 0.": lambda value: len(value) < n + 1,
+        "another root than the 7th was taken.": lambda value: any(
+            same(value, and_zero(levels(rho))) for rho in (2, 3, 5, 6, 8, 9)
+        ),
+        "the n-th level should be `smallest`: divide i by n - 1, not by n.": and_zero(
+            (largest ** (1 / 7) + torch.arange(n) / n * (smallest ** (1 / 7) - largest ** (1 / 7)))
+            ** 7
+        ),
         "one level too many: n levels, and then 0.": and_zero(more),
         "smallest should be the n-th level, and 0 comes after it.": torch.linspace(
             largest ** (1 / 7), 0, n + 1, dtype=torch.float64
         )
         ** 7,
     }
-    mistakes["float32 is too coarse for 7th powers here: work in torch.float64 throughout."] = (
-        lambda value: value.dtype == torch.float32 and same(value, and_zero(levels(7)), 1e-4)
-    )
     args = (n, largest, smallest)
     return Case(and_zero(levels(7)), mistakes, args, "the list of levels", 1e-6)

@@ -42,6 +42,18 @@ def _pair_case(seed: int, t: float) -> Case:
         ),
         "the second part is the way that is left, eps - x_t: a velocity is that divided by "
         "1 - t.": (x_t, eps - x_t),
+        "the velocity is not divided by t: the line is walked in a time of 1.": (
+            x_t,
+            velocity / t,
+        ),
+        "the share of the picture is missing: it falls as 1 - t.": (x0 + t * eps, velocity),
+        "the shares are those of a variance-preserving schedule: here they sum to 1.": (
+            (1 - t**2) ** 0.5 * x0 + t * eps,
+            velocity,
+        ),
+        "return the two apart, as a pair.": lambda value: (
+            isinstance(value, Tensor) and value.numel() == 2 * x0.numel()
+        ),
         "those are shares whose squares sum to 1 (variance preserving): on a straight line the "
         "shares themselves do.": ((1 - t) ** 0.5 * x0 + t**0.5 * eps, velocity),
         "only one of the two: return x_t and the velocity.": lambda value: (
@@ -117,6 +129,12 @@ def _family_case(sigma: float) -> Case:
             1 / total,
         ),
         "c_out is the noise's strength, sigma, not its square.": (1.0, -(sigma**2), 1 / total),
+        "c_out is the noise's strength, sigma, not 1 over it.": (1.0, -1 / sigma, 1 / total),
+        "the order is c_skip, c_out, c_in.": lambda value: (
+            len(value) == 3
+            and not same(value, (1.0, -sigma, 1 / total))
+            and all(any(same(v, w) for v in value) for w in (1.0, -sigma, 1 / total))
+        ),
         "c_skip: all of x stays, and the noise is taken from it.": lambda value: (
             not same(value[0], 1.0) and same(value[1], -sigma)
         ),

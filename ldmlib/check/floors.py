@@ -10,7 +10,7 @@ from ldmlib.metrics import fid
 from ldmlib.rng import seeded
 
 CALLS = 36  # of the reader's function, to tell a mean of draws from their smallest
-DRAWS = 300  # of ours, to know mean and spread of one draw
+DRAWS = 150  # of ours, to know mean and spread of one draw
 
 REPLACED = (
     "samples are drawn with replacement, so some come twice: a model's pictures are all different. "
@@ -65,8 +65,11 @@ def _set_fault(answer: Callable) -> str | None:
     """Where n is the size of a set, a draw without replacement is that whole set."""
     if _is_exact(answer, *_sets(40, 60), 40):
         return SWAPPED
-    if _is_exact(answer, *_sets(200, 60), 60) is not False:
+    sets = _sets(200, 60)
+    if _is_exact(answer, *sets, 60) is not False:
         return None  # right, or an answer that cannot draw all of them at once
+    if _is_exact(lambda *args: answer(*args) ** 2, *sets, 60):
+        return "that is the root of the FID: leave the root out."
     return BOTH_SMALL if _is_exact(answer, *_sets(60, 60), 60) else REPLACED
 
 

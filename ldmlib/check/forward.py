@@ -41,6 +41,16 @@ def _variance_case(alpha: float, sigma: float, v: float) -> Case:
         + sigma,
         "neither factor is squared, but a factor comes out of a variance squared.": alpha * v
         + sigma,
+        "picture and noise are independent: there is no cross term.": (
+            lambda a: (
+                min(
+                    abs(float(a) - (alpha**2 * v + sigma**2 + 2 * alpha * sigma * size))
+                    for size in (1, v, v**0.5)
+                )
+                < 1e-4
+            )
+        ),
+        "the square belongs to each part, before they are added.": (alpha * v + sigma) ** 2,
         "v is a variance already: do not square it.": alpha**2 * v**2 + sigma**2,
         "variances of independent parts are added, not subtracted.": alpha**2 * v - sigma**2,
     }
@@ -64,6 +74,8 @@ def _snr_case(snr: float) -> Case:
         "that is alpha = 1 - t at this SNR (or the ratio is upside down).": root / (1 + root),
         "that is for alpha^2 + sigma^2 = 1; here alpha + sigma = 1.": (1 / (1 + snr)) ** 0.5,
         "the SNR was squared; it is a square already, so take its root.": 1 / (1 + snr**2),
+        "that is sigma / alpha: alpha + sigma = 1 is not used yet.": 1 / root,
+        "that is alpha / sigma: alpha + sigma = 1 is not used yet.": root,
         "a time lies between 0 and 1.": lambda t: not 0 <= t <= 1,
     }
     return Case(1 / (1 + root), mistakes, (snr,), f"the time of SNR {snr:g}")
@@ -155,6 +167,11 @@ def _posterior_case(name: str, s: float, t: float) -> Case:
             r * sigma_s**2 * x_t + added * x0
         )
         / sigma_t**2,
+        "divided by sigma(t): what the weights sum to is its square.": (
+            r * sigma_s**2 * x_t + alpha_s * added * x0
+        )
+        / sigma_t,
+        "that is the plain mean of x_0 and x_t: each counts by its precision.": (x0 + x_t) / 2,
         "the weights do not sum to one: divide by sigma(t)^2.": r * sigma_s**2 * x_t
         + alpha_s * added * x0,
         "those are standard deviations; precisions are made of variances.": (

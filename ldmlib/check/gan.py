@@ -1,5 +1,6 @@
 """Checks for notebook 02: the judge's accuracy and loss, and one turn of each player."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -40,6 +41,9 @@ def _accuracy_case(seed: int, n: int) -> Case:
             "0.5.": ((logits > 0.5) == is_real).double().mean(),
             "that is the share of mistakes: one minus what is asked.": 1 - truth,
             "that is the number of right answers: divide by n.": truth * len(flat),
+            "only real pictures called real were counted: fakes called fake are right, too.": (
+                ((flat > 0) & is_real).double().mean()
+            ),
             "one yes or no for each picture is left: take their mean.": lambda v: v.shape == (n,),
             "that is a percentage: a share lies between 0 and 1.": 100 * truth,
             "`//` divides whole numbers and drops the rest: use `/`.": (
@@ -72,6 +76,8 @@ def _loss_case(seed: int, n: int) -> Case:
     real, fake = 2 * torch.randn(2, n, generator=generator).double() + 0.3
     truth = discriminator_loss(real, fake, "non_saturating")
 
+    least = ((real.sigmoid() - 1).square().mean() + fake.sigmoid().square().mean()) / 2
+
     def with_logits(a: Tensor, b: Tensor) -> Tensor:
         return discriminator_loss(a, b, "non_saturating")
 
@@ -95,6 +101,19 @@ def _loss_case(seed: int, n: int) -> Case:
             "the sign is wrong: a loss is small where the judge is right.": -truth,
             "that is the hinge loss; here the binary cross-entropy is asked for.": (
                 discriminator_loss(real, fake, "hinge")
+            ),
+            "the logarithm is the natural one here, not log2 or log10.": lambda v: any(
+                abs(float(v) - float(truth) / math.log(base)) < 1e-4 for base in (2, 10)
+            ),
+            "that is the least-squares loss; here the binary cross-entropy is asked for.": (
+                lambda v: any(
+                    abs(float(v) - factor * float(least)) < 1e-4 for factor in (0.5, 1, 2)
+                )
+            ),
+            "those are plain means of logits, the loss of a Wasserstein critic; here the binary "
+            "cross-entropy is asked for.": lambda v: any(
+                abs(abs(float(v)) - factor * abs(float(fake.mean() - real.mean()))) < 1e-4
+                for factor in (0.5, 1)
             ),
             "one number for each picture is left: take means.": lambda v: v.ndim > 0,
             "sums instead of means: the loss must not depend on the batch size.": (
@@ -183,6 +202,9 @@ def judge_turn(answer: Callable) -> Verdict:
         ),
         "the step is twice too long: halve the sum of the two means.": 2 * truth,
         "the judge was moved uphill: minimise its loss.": -truth,
+        "sums instead of means: the step must not depend on the batch size.": (
+            len(table.real) * truth
+        ),
         "the sigmoid is applied twice: the loss takes logits.": table.step(
             lambda: loss(*(v.sigmoid() for v in logits())), 1
         ),
@@ -213,6 +235,12 @@ def generator_turn(answer: Callable) -> Verdict:
             lambda: generator_loss(table.fake().sigmoid(), "non_saturating"), 0
         ),
         "the generator was moved uphill: minimise its loss.": -truth,
+        "the step is half as long: the generator's loss is the mean of -log D, not halved.": (
+            truth / 2
+        ),
+        "sums instead of means: the step must not depend on the batch size.": (
+            len(table.noise) * truth
+        ),
     }
     args = (table.generator, table.discriminator, table.optimizers[0], table.noise)
     result, fault = attempt(lambda: answer(*args))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from ldmlib.check.core import Case, Verdict, judge_cases
+from ldmlib.check.core import Case, Verdict, judge_cases, same
 from ldmlib.probability import GaussianMixture
 
 
@@ -76,6 +76,9 @@ def _estimate_case(draws: list[float]) -> Case:
 
     mistakes = {
         "the first number should be the mean; yours is the sum: divide by n.": part(0, mean * n),
+        "variance and error are in the other order: first the variance of one draw.": (
+            lambda a: same(a[1], error) and same(a[2], variance)
+        ),
         "your variance is the standard deviation: did you forget to square?": part(
             1, variance.sqrt()
         ),
@@ -95,6 +98,13 @@ def _estimate_case(draws: list[float]) -> Case:
             2, variance.sqrt() / n
         ),
         "you divided the variance by n twice.": part(2, variance / n**2),
+        "the n - 1 belongs to the variance; the error divides that variance by n.": part(
+            2, (variance / (n - 1)).sqrt()
+        ),
+        "that is half of a 95 % interval: the standard error itself, without 1.96.": part(
+            2, 1.96 * error
+        ),
+        "that is the median, not the mean.": part(0, values.quantile(0.5)),
         "the error comes from a variance with n - 1.": part(2, (biased / n).sqrt()),
         "an error grows with the spread and falls with n, yours is negative.": lambda a: a[2] < 0,
     }
@@ -134,6 +144,9 @@ def _posterior_case(end: float, seen: float) -> Case:
             lambda a: a.numel() == 1
         ),
         "that is a logarithm: a density is never negative.": lambda a: bool((a < 0).any()),
+        "the area below it is not 1: the sum times the distance of the grid points must be.": (
+            lambda a: a.shape == z.shape and abs(float(a.sum() * width) - 1) > 0.01
+        ),
     }
     return Case(truth, mistakes, (z, prior, likelihood), "the posterior", 1e-3)
 
@@ -169,6 +182,14 @@ def _elbo_case(x: float, m: float, v: float, s: float) -> Case:
         "the square of s is missing: s is a standard deviation.": -(distance + v) / (2 * s)
         - 0.5 * math.log(2 * math.pi * s)
         - kl,
+        "the half in front of the squares is missing.": -(distance + v) / s**2 - constant - kl,
+        "the half in front of log(2 pi s^2) is missing.": fit - constant - kl,
+        "the -1 in the KL is missing: two equal Gaussians must give 0.": fit - kl - 0.5,
+        "m enters the KL squared.": fit - 0.5 * (m + v - 1 - math.log(v)),
+        "x - m enters squared.": -(x - m + v) / (2 * s**2) - constant - kl,
+        "take the natural logarithm, not the one to base 10.": lambda a: (
+            abs(float(a) - (fit - 0.5 * (m**2 + v - 1 - math.log10(v)))) < 1e-4
+        ),
         "that is log p(x) itself, which here is known; asked was its bound.": evidence,
         "the half in front of the KL is missing.": fit - 2 * kl,
     }

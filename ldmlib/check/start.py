@@ -19,8 +19,12 @@ def reads(answer: Any, digits: str) -> Verdict:
     except (TypeError, ValueError) as error:
         return verdict(str(error))
     with torch.no_grad():
-        seen = "".join(map(str, bundled_classifier("mnist_features")(pictures).argmax(1).tolist()))
+        seen = "".join(
+            map(str, bundled_classifier("mnist_features")(pictures.float()).argmax(1).tolist())
+        )
     mistakes = {
+        "no value lies below 0: here pictures go from -1 (black) to 1, so hand them in as "
+        "`model.sample` returns them.": lambda _: float(pictures.min()) >= 0,
         f"there should be {len(digits)} pictures, but there are {len(seen)}.": lambda s: (
             len(s) != len(digits)
         ),
@@ -47,11 +51,11 @@ def _as_pictures(answer: Any) -> torch.Tensor:
     parts = answer if isinstance(answer, (list, tuple)) else ()
     if parts and all(isinstance(one, torch.Tensor) for one in parts):
         return torch.cat([one if one.ndim == 4 else one[None] for one in parts])
-    if isinstance(answer, np.ndarray) and answer.dtype.kind == "f":
-        answer = torch.from_numpy(np.array(answer)).float()
+    if isinstance(answer, np.ndarray) and answer.dtype.kind in "fiu":
+        answer = torch.from_numpy(np.array(answer))
     if isinstance(answer, torch.Tensor):
         return answer
-    what = f"the text {answer!r}" if isinstance(answer, str) else f"a {type(answer).__name__}"
+    what = f"the text {answer!r}" if isinstance(answer, str) else f"of type {type(answer).__name__}"
     if callable(answer):
         what = "a function, which has not been called"
     raise TypeError(

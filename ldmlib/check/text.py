@@ -16,7 +16,9 @@ def merge(answer: Callable[..., Any]) -> Verdict:
         _merge_case(["b", "a", "n", "a", "n", "a "], ("a", "n"), ["b", "an", "an", "a "]),
         _merge_case(["a", "a", "a"], ("a", "a"), ["aa", "a"]),
         _merge_case(["t", "o"], ("o", "t"), ["t", "o"]),
-        _merge_case(["a", "an", "n", "an", "n"], ("an", "n"), ["a", "ann", "ann"]),
+        _merge_case(
+            ["ban", "n", "an", "nx", "an", "n"], ("an", "n"), ["ban", "n", "an", "nx", "ann"]
+        ),
         _merge_case(["s"], ("s", "s"), ["s"]),
     ]
     return judge_cases(
@@ -115,6 +117,11 @@ def _attention_case(positions: int, d: int, kept: list[bool]) -> Case:
             q @ k.T / len(kept) ** 0.5
         ).softmax(1)
         @ v,
+        "a small logit is not silence: set it to -inf.": torch.where(counts, logits, -1.0)
+        .double()
+        .softmax(1)
+        @ v,
+        "divide the logits by the root of d, do not multiply.": masked(logits * d).softmax(1) @ v,
         "the softmax is missing: logits are no weights yet.": lambda value: (
             torch.allclose(value, (logits * counts) @ v) or torch.allclose(value, logits @ v)
         ),
@@ -144,6 +151,9 @@ def _places_case(rows: list[list[float]]) -> Case:
     hits = fits.argmax(1) == torch.arange(len(fits))
     truth = float(hits.double().mean())
     mistakes = {
+        "places count from 0: compare with torch.arange(n), which begins there.": float(
+            (fits.argmax(1) == torch.arange(1, len(fits) + 1)).double().mean()
+        ),
         "a count, not a share: divide by the number of pictures.": int(hits.sum()),
         "`//` divides whole numbers and drops the rest: use `/`.": lambda value: (
             float(value) == 0 and not value.is_floating_point()

@@ -215,5 +215,7 @@ def _x0_case(seed: int, alphas: list[float]) -> Case:
             or torch.allclose(value, x_t - sigma * v)
         ),
         "the sign of the whole is turned: this is -x_0.": -x0,
+        "do not clip: the formula is exact, and latents leave [-1, 1].": x0.clamp(-1, 1),
+        "no squares: alpha and sigma enter as they are.": alpha**2 * x_t - sigma**2 * v,
     }
     return Case(x0, mistakes, (v, x_t, alpha, sigma), "the picture")

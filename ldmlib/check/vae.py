@@ -55,6 +55,15 @@ def _kl_case(seed: int, n: int, d: int) -> Case:
             "the -1/2 for each dimension is missing: two equal Gaussians must give 0.": (
                 truth + 0.5 * terms.shape[1]
             ),
+            "p is missing: that is the KL divergence to N(0, 1).": _kl_terms(
+                mean_q, std_q, torch.zeros_like(mean_p), torch.ones_like(std_p)
+            ).sum(1),
+            "the squares are divided by std_p, not by its square.": (
+                log_ratio + (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_p) - 0.5
+            ).sum(1),
+            "the squares are divided by q's variance: it is p's.": (
+                log_ratio + (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_q**2) - 0.5
+            ).sum(1),
             "that is in bits: take the natural logarithm, not log2.": lambda v: (
                 _close(v, truth / math.log(2))
                 or _close(v, truth + (1 / math.log(2) - 1) * log_ratio.sum(1))
@@ -158,6 +167,8 @@ def _width_fault(rest: Tensor, logvar: Tensor) -> str | None:
         "the std is exp(logvar / 2), not exp(logvar / 4) or the root of the std.": (
             logvar / 4
         ).exp(),
+        "the noise is uniform between -1 and 1: use torch.randn (normal).": (logvar / 2).exp()
+        / 3**0.5,
         "the exponent has the wrong sign: the std is exp(+logvar / 2).": (-logvar / 2).exp(),
     }
     truth = (logvar / 2).exp()
@@ -259,6 +270,14 @@ def _elbo_case(seed: int, sigma: float, shape: tuple[int, ...], dims: int) -> Ca
             "the squares are averaged over the pixels: sum them. With the mean the KL term wins "
             "and the latents go silent.": fit / squares.shape[1] - kl,
             "sum the KL over the latents of each picture, do not average it.": fit - kl / dims,
+            "the -1 of the KL term is missing: a posterior that equals the prior costs nothing.": (
+                fit - kl - dims / 2
+            ),
+            "the mean enters the KL squared.": fit
+            - 0.5 * (mean + logvar.exp() - 1 - logvar).sum(1),
+            "logvar is the logarithm of the variance, not of the standard deviation.": lambda v: (
+                _close(v, fit - 0.5 * (mean**2 + (2 * logvar).exp() - 1 - 2 * logvar).sum(1))
+            ),
             "log of the variance is logvar itself: no further log, and exp for the variance.": fit
             - 0.5 * (mean**2 + logvar - 1 - logvar.exp()).sum(1),
             "that is the absolute difference: square it.": -(x - x_hat).abs().flatten(1).sum(1)
@@ -307,6 +326,11 @@ def _scale_case(z: Tensor) -> Case:
             ),
             "that is one number for each picture: the scale belongs to the training set, so "
             "average over the batch too.": lambda v: len(v[0]) == len(z),
+            "the second number is the root of the mean square: subtract the mean first.": (
+                mean,
+                z.square().mean(axes, keepdim=True).sqrt(),
+            ),
+            "return two things, mean and std.": lambda v: isinstance(v, Tensor),
             "the second number is the variance: take its root.": (mean, std**2),
             "std and mean have changed places: return the mean first.": (std, mean),
             "the shape should be (1, c, 1, 1), so that it can be subtracted from z: use "
