@@ -71,7 +71,7 @@ def test_judge_finds_words_for_everything(answer, words: str, capsys) -> None:
         (1, True, "torch.bool"),
         (torch.tensor([1, 2]), torch.tensor([1.5, 2.0]), "should hold torch.float32"),
         (torch.arange(6.0), torch.zeros(6), "[0, 0, 0, 0, ...], but is [0, 1, 2, 3, ...]"),
-        ([[1.0, 2.0], [3.0]], 1.0, "but is of type list"),
+        ([[1.0, 2.0], [3.0]], 1.0, "but is a list"),
     ],
 )
 def test_judge_compares_values_of_every_kind(answer, truth, words: str, capsys) -> None:
@@ -134,8 +134,8 @@ CASES = [
     (forward.time_of_snr, lambda q: 1 / (1 + q), "root is missing"),
     (forward.time_of_snr, lambda q: math.sqrt(q) / (1 + math.sqrt(q)), "upside down"),
     (forward.time_of_snr, lambda q: 1 / math.sqrt(1 + q), "alpha^2 + sigma^2 = 1"),
-    (forward.time_of_snr, lambda q: 0.5, "the time of SNR 4 should be 0.3333"),
-    (forward.time_of_snr, lambda q: math.sqrt(q), "between 0 and 1"),
+    (forward.time_of_snr, lambda q: 0.41, "the time of SNR 4 should be 0.3333"),
+    (forward.time_of_snr, lambda q: 1 + q, "between 0 and 1"),
     (forward.one_step, right_step, "Right: r = alpha(t)"),
     (forward.one_step, step(lambda A, S, a, s, r: (r, (s**2 - r**2 * S**2) ** 0.5)), "square it"),
     (forward.one_step, step(lambda A, S, a, s, r: (s**2 - r**2 * S**2, r)), "other order"),

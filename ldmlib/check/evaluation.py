@@ -152,13 +152,13 @@ def _floor_fault(value: float, reference: Tensor, held_out: Tensor) -> str | Non
         "that is the score of all held-out samples. The floor depends on n: draw n of them.": [
             fid(held_out, reference)
         ],
-        "that is the sum of several draws: divide it by how many there are.": [
-            5 * score for score in honest
-        ],
         "you take the first n instead of n at random. Files are seldom in random order (these are "
         "sorted): use torch.randperm.": [fid(held_out[:FLOOR_N], reference)],
         "you take the last n instead of n at random. Files are seldom in random order (these are "
         "sorted): use torch.randperm.": [fid(held_out[-FLOOR_N:], reference)],
+        "that is the sum of several draws: divide it by how many there are.": [
+            5 * score for score in honest
+        ],
         "both sets have n samples here. The model's pictures are compared with the whole "
         "reference, so the floor must be too.": [
             fid(a, b)

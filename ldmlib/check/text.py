@@ -151,9 +151,6 @@ def _places_case(rows: list[list[float]]) -> Case:
     hits = fits.argmax(1) == torch.arange(len(fits))
     truth = float(hits.double().mean())
     mistakes = {
-        "places count from 0: compare with torch.arange(n), which begins there.": float(
-            (fits.argmax(1) == torch.arange(1, len(fits) + 1)).double().mean()
-        ),
         "a count, not a share: divide by the number of pictures.": int(hits.sum()),
         "`//` divides whole numbers and drops the rest: use `/`.": lambda value: (
             float(value) == 0 and not value.is_floating_point()
@@ -161,6 +158,9 @@ def _places_case(rows: list[list[float]]) -> Case:
         "that is a percentage: a share lies between 0 and 1.": 100 * truth,
         "that asks the captions for their best picture: look along each row.": float(
             (fits.argmax(0) == torch.arange(len(fits))).double().mean()
+        ),
+        "places count from 0: compare with torch.arange(n), which begins there.": float(
+            (fits.argmax(1) == torch.arange(1, len(fits) + 1)).double().mean()
         ),
         "that counts the misses: take the hits.": lambda value: float(value) in (0.75, 1 - truth),
         "that is the mean fit of the right captions: count first places.": float(
