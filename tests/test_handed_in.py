@@ -10,7 +10,7 @@ import pytest
 
 from ldmlib import assignments
 from ldmlib.assignments.handed_in import load_sheet, report
-from ldmlib.assignments.reading import name_key, read_number, read_word, same_name
+from ldmlib.assignments.reading import name_key, read_number, read_word, same_name, tidy
 from ldmlib.assignments.sheet import Draw, Question, Sheet
 
 QUESTIONS = (
@@ -90,6 +90,12 @@ def test_names_are_compared_as_people_read_them() -> None:
         assert same_name("José", other), other
     assert not same_name("José", "Jose") and same_name("Ada  B", "ada b")
     assert same_name("Straße", "STRASSE")
+
+
+def test_a_name_from_a_command_line_without_utf_8_is_the_same_name() -> None:
+    raw = "José".encode().decode("ascii", "surrogateescape")
+    assert same_name(raw, "José") and tidy(raw) == "José"
+    assert name_key("a\ud800b") == "a?b"
 
 
 def test_one_name_gives_one_sheet_however_it_is_typed() -> None:

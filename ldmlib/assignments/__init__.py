@@ -16,7 +16,7 @@ import unicodedata
 
 from ldmlib.assignments import exam, first, second
 from ldmlib.assignments.handed_in import load_answers, report
-from ldmlib.assignments.reading import name_key, tidy
+from ldmlib.assignments.reading import decoded, name_key, tidy
 from ldmlib.assignments.sheet import Draw, Marked, Question, Sheet, mark, save
 
 MAKERS = {"1": first.make, "2": second.make, "exam": exam.make}
@@ -52,5 +52,5 @@ def make(name: str, student: str, secret: str = "") -> Sheet:
     student = tidy(student)
     if not name_key(student):
         raise ValueError("name a student, with --student: the numbers follow from the name")
-    draw = Draw(key, name_key(student), unicodedata.normalize("NFC", secret))
+    draw = Draw(key, name_key(student), unicodedata.normalize("NFC", decoded(secret)))
     return dataclasses.replace(MAKERS[key](student, draw), stamp=draw.stamp)

@@ -30,9 +30,19 @@ class Read(NamedTuple):
     said: str = ""
 
 
+def decoded(text: str) -> str:
+    """What was typed on a command line, also where the system's language cannot hold it."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # half a pair of UTF-16
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def name_key(name: str) -> str:
     """What two spellings of one name share: spaces, capitals and composed letters do not count."""
-    name = "".join(c for c in name if unicodedata.category(c) != "Cf")  # no invisible characters
+    name = "".join(
+        c for c in decoded(name) if unicodedata.category(c) != "Cf"
+    )  # no invisible characters
     folded = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
@@ -44,7 +54,7 @@ def same_name(a: str, b: str) -> bool:
 
 def tidy(name: str) -> str:
     """A name as it is printed: composed letters, single spaces."""
-    return " ".join(unicodedata.normalize("NFC", name).split())
+    return " ".join(unicodedata.normalize("NFC", decoded(name)).split())
 
 
 def read_word(value: Any) -> str:
