@@ -111,7 +111,13 @@ def test_drawn_numbers_stay_in_their_range_and_are_rounded() -> None:
         (2.0, False, "two", False),
         (2.0, False, None, False),
         (2.0, False, float("nan"), False),
-        (2.0, False, [2.0], False),
+        (2.0, False, [2.0], True),
+        (2.0, False, [2.0, 2.0], False),
+        (1.0, False, True, False),
+        (2.0, False, 10**400, False),
+        (0.61, False, "0,61", True),
+        (0.61, False, "61 %", True),
+        ("b", False, "(B)", True),
     ],
 )
 def test_rounding_is_forgiven_and_nothing_else(answer, exact, value, right) -> None:
@@ -174,11 +180,13 @@ def test_what_is_filled_in_comes_back_and_is_marked(tmp_path, monkeypatch, capsy
     sheet = json.loads(file.read_text())
     code, said = ldm("assignment", "exam", "--student", "ada", "--mark", file)
     assert code == 0 and "ada: 0 of 80 points" in said
+    assert said.startswith(f"Exam for ada: 18 questions, 80 points; {file} answers 0 of 18\n")
     sheet["answers"] = key_of(assignments.make("exam", "ada"))
     file.write_text(json.dumps(sheet))
     code, said = ldm("assignment", "exam", "--student", "ada", "--mark", file)
     assert f"ada: {most(assignments.make('exam', 'ada'))} of 80 points" in said
-    assert "of 80" in ldm("assignment", "exam", "--student", "bob", "--mark", file)[1]
+    code, said = ldm("assignment", "exam", "--student", "bob", "--mark", file)
+    assert "is the sheet of 'ada', not of 'bob'" in code and not said
     code, said = ldm("assignment", "exam", "--student", "ada", "--key")
     assert said == assignments.make("exam", "ada").markdown(key=True)
     code, _ = ldm("assignment", "1", "--student", "ada", "--out", tmp_path / "ada.docx")

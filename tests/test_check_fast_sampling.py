@@ -54,7 +54,8 @@ def euler(u, x, t, s):
          "begin again at x"),
         (lambda u, x, t, s: x + (s - t) * u(euler(u, x, t, (t + s) / 2), (t + s) / 2), "midpoint"),
         (lambda u, x, t, s: x + (t - s) / 2 * (u(x, t) + u(x + (t - s) * u(x, t), s)), "below t"),
-        (lambda u, x, t, s: x, "x_s should be"),
+        (lambda u, x, t, s: x, "no step was made"),
+        (lambda u, x, t, s: x + 7, "x_s should be"),
     ],
 )  # fmt: skip
 def test_heun_step(answer, words: str, capsys) -> None:
@@ -102,7 +103,8 @@ def ended(x):
         (lambda n, a, b: ended(a * (b / a) ** torch.linspace(0, 1, n).double()), "another spacing"),
         (lambda n, a, b: ended(levels(n + 1, a, b)), "one level too many"),
         (lambda n, a, b: levels(n + 1, a, 0.0), "0 comes after it"),
-        (lambda n, a, b: ended(levels(n, a, b, rho=5)), "the list of levels should be"),
+        (lambda n, a, b: ended(levels(n, a, b, rho=5)), "another root than the 7th"),
+        (lambda n, a, b: ended(levels(n, a, b)) + 1, "the list of levels should be"),
     ],
 )
 def test_karras(answer, words: str, capsys) -> None:

@@ -45,7 +45,7 @@ ACCURACY_WRONG = {
     "count": (lambda v, y: ((v[:, 0] > 0) == y).sum(), "divide by n"),
     "real only": (lambda v, y: (v[y, 0] > 0).double().mean(), "only the real"),
     "called real": (lambda v, y: (v > 0).double().mean(), "share called real"),
-    "a table": (lambda v, y: (v[:, 0] > 0) == y, "should have shape ()"),
+    "a table": (lambda v, y: (v[:, 0] > 0) == y, "one yes or no for each picture"),
 }
 
 

@@ -131,7 +131,7 @@ CASES = [
     (check.posterior, density_on_grid(lambda p, k, j, w: j / k.sum() / w), "but that of prior"),
     (check.posterior, density_on_grid(lambda p, k, j, w: j / j.max()), "largest value is 1"),
     (check.posterior, density_on_grid(lambda p, k, j, w: j.log()), "never negative"),
-    (check.posterior, density_on_grid(lambda p, k, j, w: j.sum() * w), "should have shape (81,)"),
+    (check.posterior, density_on_grid(lambda p, k, j, w: j.sum() * w), "that is p(x), one number"),
     (check.elbo, bound(lambda fit, kl: fit - kl), "Right: fit minus price"),
     (check.elbo, bound(lambda fit, kl: torch.tensor(fit - kl)), "Right: fit minus price"),
     (check.elbo, bound(lambda fit, kl: fit + kl), "KL has the wrong sign"),

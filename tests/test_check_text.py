@@ -59,7 +59,7 @@ def overlapping(pieces, pair):
         (merged, "Right"),
         (once, "only the first place"),
         (keeps_the_second, "skip two pieces"),
-        (overlapping, "merged twice"),
+        (overlapping, "used twice"),
         (lambda pieces, pair: "".join(pieces), "not one string"),
         (lambda pieces, pair: pieces, "nothing was merged"),
         (lambda pieces, pair: merged(pieces, pair) or merged(pieces, pair[::-1]), "Right"),

@@ -207,7 +207,7 @@ SCALE_WRONG = {
     "swapped": (lambda z: scale(z)[::-1], "changed places"),
     "no keepdim": (lambda z: (z.mean(AXES), z.std(AXES)), "keepdim"),
     "no mean": (lambda z: (torch.zeros(1, 3, 1, 1), scale(z)[1]), "mean is left at 0"),
-    "only one part": (lambda z: scale(z)[1], "2 parts"),
+    "only one part": (lambda z: scale(z)[1], "return two things"),
     "something else": (lambda z: (z[:1, :, :1, :1], scale(z)[1]), "should be"),
 }
 

@@ -4,33 +4,53 @@
     assignments.save(sheet, "ada-1.json")                     # what the student gets
     assignments.save(sheet, "ada-1-key.json", key=True)       # with the answers, for the teacher
     assignments.mark(sheet, {"1a": 0.31, ...})                # points for each question
+    assignments.report(sheet, "returned/ada-1.json")          # a filled-in sheet, line by line
 
 Every answer is computed here, from the same functions that the course teaches; none is written
 down. The code is public, so whoever knows the name can print the key. A `secret` word of the
 teacher's goes into the numbers too, and then only the teacher can.
 """
 
+import dataclasses
+import unicodedata
+
 from ldmlib.assignments import exam, first, second
-from ldmlib.assignments.sheet import Draw, Marked, Question, Sheet, load_answers, mark, save
+from ldmlib.assignments.handed_in import load_answers, report
+from ldmlib.assignments.reading import decoded, name_key, tidy
+from ldmlib.assignments.sheet import Draw, Marked, Question, Sheet, mark, save
 
 MAKERS = {"1": first.make, "2": second.make, "exam": exam.make}
 
-__all__ = ["Draw", "MAKERS", "Marked", "Question", "Sheet", "load_answers", "make", "mark", "save"]
+__all__ = [
+    "MAKERS",
+    "Draw",
+    "Marked",
+    "Question",
+    "Sheet",
+    "load_answers",
+    "make",
+    "mark",
+    "report",
+    "save",
+]
 
 
 def make(name: str, student: str, secret: str = "") -> Sheet:
     """The sheet of this student: assignment "1" or "2", or "exam".
 
     Args:
-        student: name or number; spaces around it and capitals do not matter.
-        secret: a word that only the teacher knows.
+        student: name or number; spaces, capitals and the way in which accents are stored do not
+            matter.
+        secret: a word that only the teacher knows; capitals and spaces matter.
 
     Raises:
         ValueError: an unknown assignment, or no student.
     """
-    if name not in MAKERS:
+    key = name_key(name)
+    if key not in MAKERS:
         raise ValueError(f"the assignments are {', '.join(MAKERS)}, not {name!r}")
-    student = " ".join(student.split())
-    if not student:
+    student = tidy(student)
+    if not name_key(student):
         raise ValueError("name a student, with --student: the numbers follow from the name")
-    return MAKERS[name](student, Draw(name, student.casefold(), secret))
+    draw = Draw(key, name_key(student), unicodedata.normalize("NFC", decoded(secret)))
+    return dataclasses.replace(MAKERS[key](student, draw), stamp=draw.stamp)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor
 
-from ldmlib.files import PathLike, load_json, save_bytes, save_json
+from ldmlib.assignments.reading import name_key, read_number, read_word, written
+from ldmlib.files import PathLike, save_bytes, save_json
 
 T = TypeVar("T")
 RELATIVE, ABSOLUTE = 0.01, 0.005  # how far an answer may be off: rounding is forgiven
@@ -24,11 +25,13 @@ class Draw:
 
     Attributes:
         seed: a whole number for generators that want one.
+        stamp: eight characters by which a sheet made from the same words is known.
     """
 
     def __init__(self, *words: str) -> None:
         digest = hashlib.sha256("\n".join(words).encode()).digest()
         self.seed = int.from_bytes(digest[:6], "big")
+        self.stamp = hashlib.sha256("\n".join(("sheet", *words)).encode()).hexdigest()[:8]
         self._random = random.Random(self.seed)
 
     def number(self, low: float, high: float, decimals: int = 1) -> float:
@@ -77,11 +80,11 @@ class Question:
     def right(self, value: Any) -> bool:
         """Whether `value` is the answer; what cannot be read as one is not."""
         if isinstance(self.answer, str):
-            return str(value).strip().casefold() == self.answer.casefold()
-        try:
-            off = abs(float(value) - float(self.answer))
-        except (TypeError, ValueError):
+            return read_word(value) == name_key(self.answer)
+        number = read_number(value).value
+        if number is None or self.answer is None:
             return False
+        off = abs(number - float(self.answer))
         return off <= (1e-6 if self.exact else max(ABSOLUTE, RELATIVE * abs(self.answer)))
 
 
@@ -93,6 +96,7 @@ class Sheet:
         name: "1", "2" or "exam".
         data: numbers that the questions speak of.
         pictures: uint8 (n, 1, H, W) for each name; saved beside the sheet, in one .npz file.
+        stamp: follows from assignment, student and secret, see `Draw`.
     """
 
     name: str
@@ -101,6 +105,14 @@ class Sheet:
     questions: tuple[Question, ...]
     data: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    stamp: str = ""
+
+    @property
+    def line(self) -> str:
+        """Which sheet this is, in one line."""
+        what = "exam" if self.name == "exam" else f"assignment {self.name}"
+        whose = f"{what[0].upper()}{what[1:]} for {self.student}"
+        return f"{whose}: {len(self.questions)} questions, {self.points} points"
 
     @property
     def points(self) -> int:
@@ -113,6 +125,7 @@ class Sheet:
         texts = {q.name: f"{q.worth} {q.text}" for q in self.questions}
         ways = {"key": {q.name: q.key for q in self.questions}} if key else {}
         head = {"assignment": self.name, "title": self.title, "student": self.student}
+        head |= {"sheet": self.stamp} if self.stamp else {}
         return head | {"questions": texts, "data": dict(self.data), "answers": answers} | ways
 
     def markdown(self, key: bool = False) -> str:
@@ -171,18 +184,6 @@ class Marked(NamedTuple):
     said: str
 
 
-def load_answers(path: PathLike) -> dict[str, Any]:
-    """The `answers` of a sheet that a student has filled in.
-
-    Raises:
-        ValueError: the file is no such sheet.
-    """
-    answers = load_json(path).get("answers")
-    if not isinstance(answers, dict):
-        raise ValueError(f"{path} has no `answers`: hand in the .json sheet, filled in")
-    return answers
-
-
 def mark(sheet: Sheet, answers: Mapping[str, Any]) -> list[Marked]:
     """Points for each question; those for a person to mark get none here."""
     return [_mark(question, answers.get(question.name)) for question in sheet.questions]
@@ -191,8 +192,27 @@ def mark(sheet: Sheet, answers: Mapping[str, Any]) -> list[Marked]:
 def _mark(question: Question, value: Any) -> Marked:
     if question.answer is None:
         return Marked(question.name, 0, question.points, "to be marked by the rubric")
-    if value is None:
+    if is_blank(value):
         return Marked(question.name, 0, question.points, "no answer")
-    if question.right(value):
-        return Marked(question.name, question.points, question.points, "right")
-    return Marked(question.name, 0, question.points, f"{value} is not right")
+    words, right = _reading(question, value), question.right(value)
+    if right:
+        said = f"right: {words}" if words != written(value) else "right"
+        return Marked(question.name, question.points, question.points, said)
+    return Marked(question.name, 0, question.points, f"{words} is not right")
+
+
+def _reading(question: Question, value: Any) -> str:
+    """What was handed in and, where that is not the same, as what it was read."""
+    if isinstance(question.answer, str):
+        word = read_word(value)
+        verbatim = isinstance(value, str) and value.strip().casefold() == word
+        return str(value).strip() if verbatim else f"{written(value)} (read as {written(word)})"
+    number, said = read_number(value)
+    if number is None:
+        return f"{written(value)} (cannot be read as a number)"
+    return f"{written(value)} ({said})" if said else written(value)
+
+
+def is_blank(value: Any) -> bool:
+    """Nothing was filled in: null, an empty text, or the dots of a stub."""
+    return value is None or (isinstance(value, str) and value.strip(" .\u2026?-_") == "")

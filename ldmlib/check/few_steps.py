@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ldmlib.check.core import judge, same
+from ldmlib.check.core import Case, Verdict, judge_cases, same
 from ldmlib.rng import seeded
 
 
@@ -14,9 +14,14 @@ def _numbers(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=seeded(9, seed), dtype=torch.float64)
 
 
-def flow_pair(answer: Callable[..., Any]) -> bool:
+def flow_pair(answer: Callable[..., Any]) -> Verdict:
     """``answer(x0, eps, t)``: the place x_t on the line, and the velocity to learn there."""
-    x0, eps, t = _numbers(5, seed=1), _numbers(5, seed=2), 0.3
+    right = "a place on the line, and the line's own velocity: the same at every place of it."
+    return judge_cases(answer, [_pair_case(1, 0.3), _pair_case(11, 0.8)], right=right)
+
+
+def _pair_case(seed: int, t: float) -> Case:
+    x0, eps = _numbers(5, seed=seed), _numbers(5, seed=seed + 1)
     x_t, velocity = (1 - t) * x0 + t * eps, eps - x0
     mistakes = {
         "the velocity points from the noise to the picture, but t grows towards the noise: turn "
@@ -37,25 +42,39 @@ def flow_pair(answer: Callable[..., Any]) -> bool:
         ),
         "the second part is the way that is left, eps - x_t: a velocity is that divided by "
         "1 - t.": (x_t, eps - x_t),
+        "the velocity is not divided by t: the line is walked in a time of 1.": (
+            x_t,
+            velocity / t,
+        ),
+        "the share of the picture is missing: it falls as 1 - t.": (x0 + t * eps, velocity),
+        "the shares are those of a variance-preserving schedule: here they sum to 1.": (
+            (1 - t**2) ** 0.5 * x0 + t * eps,
+            velocity,
+        ),
+        "return the two apart, as a pair.": lambda value: (
+            isinstance(value, Tensor) and value.numel() == 2 * x0.numel()
+        ),
         "those are shares whose squares sum to 1 (variance preserving): on a straight line the "
         "shares themselves do.": ((1 - t) ** 0.5 * x0 + t**0.5 * eps, velocity),
         "only one of the two: return x_t and the velocity.": lambda value: (
             isinstance(value, Tensor) and value.shape == x0.shape
         ),
     }
-    return judge(
-        answer,
-        (x_t, velocity),
-        mistakes,
-        args=(x0, eps, t),
-        name="(x_t, velocity)",
-        right="a place on the line, and the line's own velocity: the same at every place of it.",
+    mistakes["the two are in the other order: first the place x_t, then the velocity."] = (
+        velocity,
+        x_t,
     )
+    return Case((x_t, velocity), mistakes, (x0, eps, t), "(x_t, velocity)")
 
 
-def two_in_one(answer: Callable[..., Any]) -> bool:
+def two_in_one(answer: Callable[..., Any]) -> Verdict:
     """``answer(u, x, t, h)``: the velocity that leads in one step of h where two of h / 2 end."""
-    x, t, h = _numbers(5, seed=3), 0.75, 0.5
+    right = "two looks of the teacher, told to the student as one."
+    return judge_cases(answer, [_two_case(3, 0.75, 0.5), _two_case(13, 0.9, 0.2)], right=right)
+
+
+def _two_case(seed: int, t: float, h: float) -> Case:
+    x = _numbers(5, seed=seed)
 
     def u(x: Tensor, t: float) -> Tensor:
         return (1 + t) * torch.sin(2 * x) + t**2
@@ -90,19 +109,18 @@ def two_in_one(answer: Callable[..., Any]) -> bool:
         "the steps go towards more noise: x - h / 2 u, as t falls.": (first + u(uphill, t - h / 2))
         / 2,
     }
-    return judge(
-        answer,
-        (x - end) / h,
-        mistakes,
-        args=(u, x, t, h),
-        name="the velocity",
-        right="two looks of the teacher, told to the student as one.",
-    )
+    return Case((x - end) / h, mistakes, (u, x, t, h), "the velocity")
 
 
-def noise_family(answer: Callable[..., Any]) -> bool:
+def noise_family(answer: Callable[..., Any]) -> Verdict:
     """``answer(sigma)``: (c_skip, c_out, c_in) of a network that answers with the noise."""
-    sigma = 0.75
+    right = (
+        "the noise target is of the family, too; at large sigma its c_out makes every error large."
+    )
+    return judge_cases(answer, [_family_case(0.75), _family_case(2.5)], right=right)
+
+
+def _family_case(sigma: float) -> Case:
     total = (1 + sigma**2) ** 0.5
     mistakes = {
         "c_out has the wrong sign: the noise is taken away, x - sigma eps.": (
@@ -111,6 +129,12 @@ def noise_family(answer: Callable[..., Any]) -> bool:
             1 / total,
         ),
         "c_out is the noise's strength, sigma, not its square.": (1.0, -(sigma**2), 1 / total),
+        "c_out is the noise's strength, sigma, not 1 over it.": (1.0, -1 / sigma, 1 / total),
+        "the order is c_skip, c_out, c_in.": lambda value: (
+            len(value) == 3
+            and not same(value, (1.0, -sigma, 1 / total))
+            and all(any(same(v, w) for v in value) for w in (1.0, -sigma, 1 / total))
+        ),
         "c_skip: all of x stays, and the noise is taken from it.": lambda value: (
             not same(value[0], 1.0) and same(value[1], -sigma)
         ),
@@ -130,12 +154,4 @@ def noise_family(answer: Callable[..., Any]) -> bool:
             len(value) == 3 and same(value[:2], (1.0, -sigma))
         ),
     }
-    return judge(
-        answer,
-        (1.0, -sigma, 1 / total),
-        mistakes,
-        args=(sigma,),
-        name="(c_skip, c_out, c_in)",
-        right="the noise target is of the family, too; at large sigma its c_out makes every error "
-        "large.",
-    )
+    return Case((1.0, -sigma, 1 / total), mistakes, (sigma,), "(c_skip, c_out, c_in)")

@@ -1,12 +1,13 @@
 """Checks for notebook 02: the judge's accuracy and loss, and one turn of each player."""
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldmlib.check.core import NOT_FILLED, Verdict, attempt, judge, verdict
+from ldmlib.check.core import NOT_FILLED, Case, Verdict, attempt, judge_cases, verdict
 from ldmlib.gan import discriminator_loss, generator_loss
 from ldmlib.rng import seeded
 
@@ -16,13 +17,20 @@ LR = 0.05
 # --------------------------------------------------------------------------- accuracy
 def accuracy(answer: Callable) -> Verdict:
     """``answer(logits, is_real)``, (n, 1) and (n,) bool: share of pictures named rightly."""
-    generator = seeded(2, 1)
-    logits = torch.randn(40, 1, generator=generator) + 0.4
-    is_real = torch.rand(40, generator=generator) < 0.3
+    return judge_cases(
+        answer,
+        [_accuracy_case(1, 40), _accuracy_case(11, 25)],
+        right="the share of pictures, real and fake, that the judge names rightly.",
+    )
+
+
+def _accuracy_case(seed: int, n: int) -> Case:
+    generator = seeded(2, seed)
+    logits = torch.randn(n, 1, generator=generator) + 0.4
+    is_real = torch.rand(n, generator=generator) < 0.3
     flat = logits[:, 0]
     truth = ((flat > 0) == is_real).double().mean()
-    return judge(
-        answer,
+    return Case(
         truth,
         {
             "shapes (n, 1) and (n,) were compared, and gave an (n, n) table: every picture against "
@@ -33,6 +41,14 @@ def accuracy(answer: Callable) -> Verdict:
             "0.5.": ((logits > 0.5) == is_real).double().mean(),
             "that is the share of mistakes: one minus what is asked.": 1 - truth,
             "that is the number of right answers: divide by n.": truth * len(flat),
+            "only real pictures called real were counted: fakes called fake are right, too.": (
+                ((flat > 0) & is_real).double().mean()
+            ),
+            "one yes or no for each picture is left: take their mean.": lambda v: v.shape == (n,),
+            "that is a percentage: a share lies between 0 and 1.": 100 * truth,
+            "`//` divides whole numbers and drops the rest: use `/`.": (
+                lambda v: float(v) == 0 and not v.is_floating_point()
+            ),
             "only the real pictures were counted: fakes called fake are right answers as well.": (
                 flat[is_real] > 0
             )
@@ -40,24 +56,32 @@ def accuracy(answer: Callable) -> Verdict:
             .mean(),
             "that is the share called real, whatever they are.": (flat > 0).double().mean(),
         },
-        args=(logits, is_real),
-        name="the accuracy",
-        right="the share of pictures, real and fake, that the judge names rightly.",
+        (logits, is_real),
+        "the accuracy",
     )
 
 
 # --------------------------------------------------------------------------- the judge's loss
 def judge_loss(answer: Callable) -> Verdict:
     """``answer(real, fake)``, logits (n,) each: the halved binary cross-entropy, a number."""
-    generator = seeded(2, 2)
-    real, fake = 2 * torch.randn(2, 30, generator=generator).double() + 0.3
+    return judge_cases(
+        answer,
+        [_loss_case(2, 30), _loss_case(12, 17)],
+        right="cross-entropy with label 1 for real and 0 for fake, halved.",
+    )
+
+
+def _loss_case(seed: int, n: int) -> Case:
+    generator = seeded(2, seed)
+    real, fake = 2 * torch.randn(2, n, generator=generator).double() + 0.3
     truth = discriminator_loss(real, fake, "non_saturating")
+
+    least = ((real.sigmoid() - 1).square().mean() + fake.sigmoid().square().mean()) / 2
 
     def with_logits(a: Tensor, b: Tensor) -> Tensor:
         return discriminator_loss(a, b, "non_saturating")
 
-    return judge(
-        answer,
+    return Case(
         truth,
         {
             "the sigmoid is applied twice: binary_cross_entropy_with_logits (and softplus) takes "
@@ -78,14 +102,26 @@ def judge_loss(answer: Callable) -> Verdict:
             "that is the hinge loss; here the binary cross-entropy is asked for.": (
                 discriminator_loss(real, fake, "hinge")
             ),
+            "the logarithm is the natural one here, not log2 or log10.": lambda v: any(
+                abs(float(v) - float(truth) / math.log(base)) < 1e-4 for base in (2, 10)
+            ),
+            "that is the least-squares loss; here the binary cross-entropy is asked for.": (
+                lambda v: any(
+                    abs(float(v) - factor * float(least)) < 1e-4 for factor in (0.5, 1, 2)
+                )
+            ),
+            "those are plain means of logits, the loss of a Wasserstein critic; here the binary "
+            "cross-entropy is asked for.": lambda v: any(
+                abs(abs(float(v)) - factor * abs(float(fake.mean() - real.mean()))) < 1e-4
+                for factor in (0.5, 1)
+            ),
             "one number for each picture is left: take means.": lambda v: v.ndim > 0,
             "sums instead of means: the loss must not depend on the batch size.": (
                 lambda v: float(v) > 5 * float(truth)
             ),
         },
-        args=(real, fake),
-        name="the loss",
-        right="cross-entropy with label 1 for real and 0 for fake, halved.",
+        (real, fake),
+        "the loss",
     )
 
 
@@ -166,6 +202,9 @@ def judge_turn(answer: Callable) -> Verdict:
         ),
         "the step is twice too long: halve the sum of the two means.": 2 * truth,
         "the judge was moved uphill: minimise its loss.": -truth,
+        "sums instead of means: the step must not depend on the batch size.": (
+            len(table.real) * truth
+        ),
         "the sigmoid is applied twice: the loss takes logits.": table.step(
             lambda: loss(*(v.sigmoid() for v in logits())), 1
         ),
@@ -196,6 +235,12 @@ def generator_turn(answer: Callable) -> Verdict:
             lambda: generator_loss(table.fake().sigmoid(), "non_saturating"), 0
         ),
         "the generator was moved uphill: minimise its loss.": -truth,
+        "the step is half as long: the generator's loss is the mean of -log D, not halved.": (
+            truth / 2
+        ),
+        "sums instead of means: the step must not depend on the batch size.": (
+            len(table.noise) * truth
+        ),
     }
     args = (table.generator, table.discriminator, table.optimizers[0], table.noise)
     result, fault = attempt(lambda: answer(*args))
