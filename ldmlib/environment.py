@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from ldmlib import __version__
-from ldmlib.runtime import best_device, has_bfloat16
+from ldmlib.runtime import GIB, best_device, device_name, has_bfloat16
 
-GIB = 2**30
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container on Linux
 READERS_PACKAGES = ("numpy", "matplotlib", "ipywidgets")
 
@@ -53,14 +52,6 @@ def memory_bytes() -> int | None:
 def _memory() -> str:
     size = memory_bytes()
     return f"{size / GIB:.0f} GB of memory" if size else "memory of unknown size"
-
-
-def device_name(device: torch.device) -> str:
-    """What to call a device in a sentence."""
-    if device.type == "cuda":
-        gpu = torch.cuda.get_device_properties(device)
-        return f"a GPU ({gpu.name}, {gpu.total_memory / GIB:.0f} GB)"
-    return "Apple's GPU" if device.type == "mps" else "the CPU"
 
 
 def _count(number: int, noun: str) -> str:
