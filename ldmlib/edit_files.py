@@ -24,12 +24,17 @@ def read_any(path: Path) -> Tensor:
     """Pictures of a file, as they are: uint8 (n, C, H, W), n = 1 unless it is an .npz.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError, IsADirectoryError: no such file, or a folder.
         TypeError, ValueError: it holds no pictures.
     """
+    path = path.expanduser()
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder: name one picture in it, or an .npz file of pictures"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"expected a picture or an .npz file at {path}, found no such file")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return from_npz(path).images
     try:
         return im.read_picture(path)
@@ -38,6 +43,12 @@ def read_any(path: Path) -> Tensor:
         raise ValueError(
             f"{path}: no picture that can be read ({known} or .npz): {error}"
         ) from error
+
+
+def labels_of(path: Path) -> Tensor | None:
+    """Labels (n,) of an .npz file of pictures, if it has any; other files have none."""
+    path = path.expanduser()
+    return from_npz(path).labels if path.suffix.lower() == ".npz" else None
 
 
 def fitted(u: Tensor, size: int, channels: int, name: str) -> Tensor:
@@ -60,10 +71,12 @@ def read_mask(path: Path, height: int, width: int, size: int) -> Tensor:
 
     It is cropped as the picture was; where several of its pixels become one, any white one counts.
 
+    A mask of the values 0 and 1 is read as 0 and 255.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no picture, one of another size than the picture, or one that is not black and
-            white.
+        ValueError: no picture, one of another size than the picture, one that is not black and
+            white, or one with nothing white in it.
     """
     u = read_any(path)
     if len(u) != 1 or u.shape[2:] != (height, width):
@@ -73,6 +86,10 @@ def read_mask(path: Path, height: int, width: int, size: int) -> Tensor:
             f"pixels, not {came}"
         )
     brightness = u.float().mean(1, keepdim=True)
+    brightest = float(brightness.max())
+    if brightest == 1:
+        print(f"{path.name} has the values 0 and 1: 1 is taken for white.")
+        brightness = 255 * brightness
     between = float(((brightness > 64) & (brightness < 191)).float().mean())
     if between > MOST_GREY:
         raise ValueError(
@@ -80,6 +97,18 @@ def read_mask(path: Path, height: int, width: int, size: int) -> Tensor:
             "of this picture is neither"
         )
     white = im.center_crop(brightness > 127).float()
+    if not bool(white.any()):
+        cropped = bool((brightness > 127).any())
+        why = (
+            "white only at the sides, which are cropped"
+            if cropped
+            else (f"black everywhere (its brightest value is {brightest:.0f} of 255)")
+        )
+        raise ValueError(
+            f"{path}: the mask is {why}, so nothing would be drawn anew; paint white what should be"
+        )
+    if bool(white.all()):
+        print(f"{path.name} is white everywhere: the whole picture is drawn anew.")
     return check_mask(F.adaptive_max_pool2d(white, size) > 0, 1, size)
 
 
@@ -92,7 +121,7 @@ def edit_file(
     labels=None,
     **options: object,
 ) -> None:
-    """Edit the pictures of a file as the model can, and save them (.png or .npz).
+    """Edit the pictures of a file as the model can, and save them (.png or .npz, with labels).
 
     Image-to-image (strength .6 unless told otherwise); with a mask, inpainting; with a model for
     super-resolution, that.
@@ -104,10 +133,10 @@ def edit_file(
     Raises:
         TypeError, ValueError, OSError: files, mask or options that do not fit.
     """
-    if out.suffix not in (".png", ".npz"):
+    if out.suffix.lower() not in (".png", ".npz"):
         raise ValueError(f"--out must end in .png or .npz, not {out.name!r}")
     check_writable(out)
-    config, u = ldm.config, read_any(source)
+    config, u, given = ldm.config, read_any(source), labels_of(source)
     x = fitted(u, config.enlarges or config.size, config.autoencoder.channels, source.name)
     options["labels"] = None if labels is None else labels(len(x))
     if config.enlarges:
@@ -121,5 +150,10 @@ def edit_file(
         raise ValueError("this model fills holes: say where with --mask MASK.png")
     else:
         y = image_to_image(ldm, x, 0.6 if strength is None else strength, **options)
-    im.save_png(y, out) if out.suffix == ".png" else im.save_npz(out, y)
+    if out.suffix.lower() == ".png":
+        im.save_png(y, out)
+    else:  # the classes that were asked for, or else those that the pictures came with
+        asked = options["labels"]
+        is_open = asked is None or bool((asked < 0).any())
+        im.save_npz(out, y, given if is_open else asked)
     print(f"{len(y)} picture{'s' * (len(y) > 1)} in {out}")

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from ldmlib import __version__
-from ldmlib.runtime import best_device, has_bfloat16
+from ldmlib.runtime import GIB, best_device, device_name, has_bfloat16
 
-GIB = 2**30
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container on Linux
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # how long idle OpenMP threads spin
 READERS_PACKAGES = ("numpy", "matplotlib", "ipywidgets")
@@ -62,14 +61,6 @@ def _threads() -> str:
     set_here = [f"{name}={os.environ[name]}" for name in WAITING if os.environ.get(name)]
     setting = ", ".join(set_here) or f"{WAITING[0]} is not set"
     return f"{_count(torch.get_num_threads(), 'thread')} ({setting})"
-
-
-def device_name(device: torch.device) -> str:
-    """What to call a device in a sentence."""
-    if device.type == "cuda":
-        gpu = torch.cuda.get_device_properties(device)
-        return f"a GPU ({gpu.name}, {gpu.total_memory / GIB:.0f} GB)"
-    return "Apple's GPU" if device.type == "mps" else "the CPU"
 
 
 def _count(number: int, noun: str) -> str:

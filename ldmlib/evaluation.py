@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ldmlib import metrics
-from ldmlib.data import load, load_pair
+from ldmlib.data import load, load_parts
+from ldmlib.data_record import DataRecord
 from ldmlib.features import RandomFeatures, bundled_classifier, extract
 from ldmlib.files import load_tensors, save_tensors
 from ldmlib.image_data import ImageData
 from ldmlib.images import check_images, from_uint8, resize, to_uint8
 from ldmlib.metrics import Interval
+from ldmlib.places import cache_folder
 from ldmlib.rng import seeded
 
 MANIFOLD_POINTS = 5000  # precision and recall compare every point with every other
@@ -29,8 +31,9 @@ class Report:
     """All scores of one set of pictures, with what is needed to read them.
 
     `agreement` is None where no labels were asked for, `inception_score` where the feature network
-    is no classifier; `floor_n` is the floor's own n where there are fewer held-out pictures than n,
-    and `fid_at_floor_n` the mean FID of so many of the pictures, to compare like with like.
+    is no classifier, `memorisation` where held-out pictures are copies of training pictures.
+    `floor_n` is the floor's own n where there are fewer held-out pictures than n, and
+    `fid_at_floor_n` the mean FID of so many of the pictures, to compare like with like.
     """
 
     n: int
@@ -41,7 +44,7 @@ class Report:
     recall: float
     floor_precision: float
     floor_recall: float
-    memorisation: float
+    memorisation: float | None
     reference: str
     features: str
     inception_score: float | None = None
@@ -52,7 +55,19 @@ class Report:
     @property
     def ratio(self) -> float:
         """FID over the floor, both at one n: 1 is as close as real held-out pictures are."""
-        return (self.fid.value if self.floor_n is None else self.fid_at_floor_n) / self.floor
+        return self._fid_like_floor / self.floor if self.floor > 0 else math.inf
+
+    @property
+    def excess(self) -> float:
+        """FID minus the floor, both at one n: 0 is as close as real held-out pictures are.
+
+        Unlike the ratio it hardly changes with n, as the bias of FID is added to both.
+        """
+        return self._fid_like_floor - self.floor
+
+    @property
+    def _fid_like_floor(self) -> float:
+        return self.fid.value if self.floor_n is None else self.fid_at_floor_n
 
     def __str__(self) -> str:
         floor_n = "the same n" if self.floor_n is None else f"n = {self.floor_n:,}, all there are"
@@ -66,8 +81,13 @@ class Report:
             f"KID x 1000 {1000 * self.kid:8.2f}   unbiased, 0 is best, may be negative",
             f"precision  {self.precision:8.3f}   real: {self.floor_precision:.3f}",
             f"recall     {self.recall:8.3f}   real: {self.floor_recall:.3f}",
-            f"memorised  {self.memorisation:8.2f}   distance to training set / that of held-out",
         ]
+        if self.memorisation is None:
+            lines.append("memorised  no score: held-out pictures are copies of training pictures")
+        else:
+            lines.append(
+                f"memorised  {self.memorisation:8.2f}   distance to training set / that of held-out"
+            )
         if self.inception_score is not None:
             lines.append(f"IS         {self.inception_score:8.2f}")
         if self.agreement is not None:
@@ -182,8 +202,7 @@ def _cache_path(data: ImageData, network: nn.Module) -> Path:
     for tensor in network.state_dict().values():
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     digest.update(data.images.contiguous().numpy().tobytes())
-    folder = Path(os.environ.get("LDMLIB_CACHE", Path.home() / ".cache" / "ldmlib"))
-    return folder / f"features-{digest.hexdigest()[:16]}.safetensors"
+    return cache_folder() / f"features-{digest.hexdigest()[:16]}.safetensors"
 
 
 def _try_save(path: Path, features: Tensor) -> None:
@@ -218,12 +237,27 @@ def restoration_scores(
     }
 
 
-def evaluator_for(source: str) -> Evaluator:
+def evaluator_for(
+    source: str, size: int | None = None, record: DataRecord | None = None
+) -> Evaluator:
     """The evaluator for a data set by name, a folder, or an .npz file.
 
     MNIST is judged by its own classifier, everything else by `RandomFeatures`.
+
+    Args:
+        size: of the pictures to be judged; real ones are read at that size if they are not smaller.
+            MNIST stays as it is, 32 x 32.
+        record: the data of the model that is judged. If they bear the name of these, none of the
+            pictures that the model was trained on counts as held out, even if others were added.
     """
-    return mnist_evaluator() if source == "mnist" else evaluator_of(*load_pair(source))
+    if source == "mnist":
+        return mnist_evaluator()
+    train, held_out, key = load_parts(source)
+    if record is not None and record.name == train.name:
+        key = record.largest_held_out_key
+    smaller = size if size is not None and size < train.size else None
+    train, held_out, _ = load_parts(source, smaller, key)
+    return evaluator_of(train, held_out)
 
 
 def evaluator_of(train: ImageData, held_out: ImageData, cache: bool = True) -> Evaluator:
@@ -236,6 +270,13 @@ def evaluator_of(train: ImageData, held_out: ImageData, cache: bool = True) -> E
         raise ValueError(
             f"scores need at least {FEWEST_HELD_OUT} held-out pictures, and there are "
             f"{len(held_out)}; a folder or file should hold {10 * FEWEST_HELD_OUT} or more"
+        )
+    different = len(held_out.keys.unique())
+    if different < FEWEST_HELD_OUT:
+        raise ValueError(
+            f"scores need at least {FEWEST_HELD_OUT} held-out pictures that differ, and of "
+            f"{len(held_out)} only {different} do, the others are copies; remove the copies, and "
+            "add pictures"
         )
     network = RandomFeatures(train.channels, min(64, len(held_out) // 4))
     network.fit_whitening(train.as_tensors()[0])

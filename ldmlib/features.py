@@ -166,7 +166,13 @@ def _set_whitening(network: nn.Module, x: Tensor, pool: Callable[[Tensor], Tenso
     if len(pooled) < 2:
         raise ValueError("whitening needs at least 2 pictures to measure how they vary")
     values, vectors = torch.linalg.eigh(pooled.T.cov())
-    scale = values.clamp(min=1e-6 * float(values.max())).rsqrt()
+    largest = float(values.max())
+    if largest <= 0:
+        raise ValueError(
+            f"the {len(pooled)} pictures all look the same to the network: scores need pictures "
+            "that differ"
+        )
+    scale = values.clamp(min=1e-6 * largest).rsqrt()
     network.feature_mean.copy_(pooled.mean(0))
     network.feature_whitener.copy_(vectors * scale)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ldmlib.autoencoder import AutoencoderConfig
-from ldmlib.data_record import DataRecord
+from ldmlib.data_record import DataRecord, listed
 from ldmlib.diffusion import Diffusion
 from ldmlib.emoji import style_of
 from ldmlib.images import check_labels
 from ldmlib.text import Tokenizer
 from ldmlib.unet import UNetConfig
+
+Labels = Tensor | Sequence[int | str] | int | str  # of classes, by number or by name
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,11 @@ class LatentDiffusionConfig:
             style_of(prompt, self.styles)
         return self.tokenizer(prompts)
 
-    def labels(self, labels: Tensor | list[int] | int, n: int) -> Tensor:
+    def labels(self, labels: Labels, n: int) -> Tensor:
         """Class labels (n,) int64, one for all or one for each; -1 leaves the class open.
+
+        Args:
+            labels: numbers or names of classes, see `class_number`.
 
         Raises:
             ValueError: the model has no classes, or not these, or the number is another.
@@ -110,6 +118,41 @@ class LatentDiffusionConfig:
             raise ValueError('this model is asked in words: prompt="red apple", not labels')
         if not self.classes:
             raise ValueError("this model was trained without labels: leave labels out")
+        if isinstance(labels, str):
+            labels = self.class_number(labels)
+        elif isinstance(labels, (list, tuple)):
+            labels = [self.class_number(x) if isinstance(x, str) else x for x in labels]
         labels = torch.as_tensor(labels)
         known = check_labels(torch.where(labels == -1, 0, labels), len(self.classes), n)
         return torch.where(labels == -1, -1, known)
+
+    def class_number(self, name: str) -> int:
+        """The number of a class by its name, or by its number as text; -1 for "any".
+
+        The name as it is written comes first, so that of folders called 1 to 12 "2" is the folder
+        2, not the class number 2. Capitals and Unicode form do not matter where no name is equal.
+
+        Raises:
+            ValueError: there is no such class; the message lists the classes.
+        """
+        name = name.strip()
+        if name in self.classes:
+            return self.classes.index(name)
+        if name == "-1" or _folded(name) == "any":
+            return -1
+        if name.isdecimal() and int(name) < len(self.classes) and not self._numbered():
+            return int(name)
+        alike = [i for i, known in enumerate(self.classes) if _folded(known) == _folded(name)]
+        if len(alike) == 1:
+            return alike[0]
+        close = difflib.get_close_matches(name, self.classes, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"there is no class {name!r} among {listed(self.classes)}{hint}")
+
+    def _numbered(self) -> bool:
+        """Whether all classes have numbers as names, which then are what a number means."""
+        return all(name.isdecimal() for name in self.classes)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -19,8 +19,11 @@ from ldmlib.rng import seeded
 
 def _check_features(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     for x in (a, b):
-        if x.ndim != 2 or not bool(torch.isfinite(x).all()):
-            raise ValueError(f"features must be finite and of shape (n, d), not {tuple(x.shape)}")
+        if x.ndim != 2:
+            raise ValueError(f"features must have the shape (n, d), not {tuple(x.shape)}")
+        if not bool(torch.isfinite(x).all()):
+            bad = int((~torch.isfinite(x)).any(1).sum())
+            raise ValueError(f"features must be finite, but {bad} of {len(x)} rows are not")
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features of two networks: {a.shape[1]} and {b.shape[1]} numbers each")
     return a.double(), b.double()
@@ -190,13 +193,15 @@ def nearest_distance(points: Tensor, reference: Tensor, chunk: int = 500) -> Ten
     return torch.cat([torch.cdist(part, b).min(1).values for part in a.split(chunk)])
 
 
-def memorisation(fake: Tensor, held_out: Tensor, train: Tensor) -> float:
+def memorisation(fake: Tensor, held_out: Tensor, train: Tensor) -> float | None:
     """Median distance of fake points to the training set over that of held-out real points.
 
-    About 1 for honest samples; far below 1, the model repeats its training pictures.
+    About 1 for honest samples; far below 1, the model repeats its training pictures. None where
+    half of the held-out points are copies of training points, so that there is nothing to compare
+    with.
     """
-    ratio = nearest_distance(fake, train).median() / nearest_distance(held_out, train).median()
-    return float(ratio)
+    honest = float(nearest_distance(held_out, train).median())
+    return float(nearest_distance(fake, train).median()) / honest if honest > 0 else None
 
 
 # --------------------------------------------------------------------------- uncertainty

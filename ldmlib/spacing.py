@@ -22,6 +22,8 @@ from torch import Tensor
 
 from ldmlib.schedule import REFERENCE_STEPS, Schedule
 
+MOST_STEPS = 100_000  # hours for one picture; whoever asks for more has mistyped a number
+
 
 def time_grid(steps: int, first: float = 1.0) -> Tensor:
     """``steps + 1`` times from `first` down to 0 at equal distances, float64.
@@ -46,8 +48,17 @@ def linspace(steps: int, schedule: Schedule) -> Tensor:
 
 
 def leading(steps: int, schedule: Schedule) -> Tensor:
-    """(n - 1)/n, ..., 1/n, 0, each a table's step later, then 0: the first look comes too low."""
+    """(n - 1)/n, ..., 1/n, 0, each a table's step later, then 0: the first look comes too low.
+
+    Raises:
+        ValueError: fewer than 1 step, or more than the table of times has (`REFERENCE_STEPS`).
+    """
     _check_steps(steps)
+    if steps > REFERENCE_STEPS:
+        raise ValueError(
+            f"leading spacing takes its times from a table of {REFERENCE_STEPS}, so it has at most "
+            f"{REFERENCE_STEPS} steps, not {steps}; take fewer steps, or trailing spacing"
+        )
     looks = torch.arange(steps - 1, -1, -1, dtype=torch.float64) / steps
     return _and_zero(looks + 1 / REFERENCE_STEPS)
 
@@ -106,8 +117,12 @@ def _and_zero(looks: Tensor) -> Tensor:
 
 
 def _check_steps(steps: int) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise TypeError(f"steps is the whole number of steps of the sampler, not {steps!r}")
     if steps < 1:
         raise ValueError(f"sampling needs at least 1 step, not {steps}")
+    if steps > MOST_STEPS:
+        raise ValueError(f"sampling takes at most {MOST_STEPS:,} steps, not {steps:,}")
 
 
 SPACINGS = {"trailing": trailing, "linspace": linspace, "leading": leading, "karras": karras}

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ldmlib.environment import device_name
 from ldmlib.loop import Loop, batch_indices, make_ema
-from ldmlib.runtime import InterruptFlag, Runtime, pick_precision
+from ldmlib.runtime import InterruptFlag, Runtime, device_name, pick_precision
 from ldmlib.train_config import TrainConfig, TrainState, ema_decay, learning_rate
 
 __all__ = [

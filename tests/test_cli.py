@@ -144,7 +144,10 @@ def test_a_model_without_labels_cannot_be_guided(ldm, tmp_path):
         (("sample", "mnist_fills_holes", "--out", "a.png"), "use editing.inpaint, or `ldm edit`"),
         (("sample", "mnist", "--out", "a.jpg"), "must end in .png or .npz"),
         (("sample", "mnist", "--out", "a.png", "--labels", "12"), "0 to 9"),
-        (("sample", "mnist", "--out", "a.png", "--labels", "three"), "whole numbers"),
+        (
+            ("sample", "mnist", "--out", "a.png", "--labels", "three"),
+            "no class 'three' among 10 classes: 0 to 9",
+        ),
         (("sample", "mnist", "--out", "a.png", "--steps", "0"), "at least 1 step"),
         (("sample", "mnist", "--out", "a.png", "--n", "0"), "1 or more"),
         (("train", "--data", "nowhere", "--out", "x"), "unknown data"),

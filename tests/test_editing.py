@@ -572,7 +572,8 @@ def saved(tmp_path: Path) -> dict[str, Path]:
 
 def test_ldm_edit_redraws(ldm, saved) -> None:
     code, said = ldm("edit", saved["plain"], saved["x.png"], "--out", saved["out"], "--labels", 1)
-    assert code == 0 and said == f"1 picture in {saved['out']}\n"
+    assert code == 0 and said.splitlines()[0].startswith(f"Loaded {saved['plain']}: grey pictures")
+    assert said.splitlines()[1:] == [f"1 picture in {saved['out']}"]
     u = np.array(Image.open(saved["out"]))
     x = from_uint8(torch.from_numpy(np.array(Image.open(saved["x.png"])))[None, None])
     assert np.array_equal(u, to_uint8(editing.image_to_image(MODEL, x, 0.6, labels=1))[0, 0])
@@ -620,8 +621,8 @@ def test_ldm_edit_says_what_it_changes_first(ldm, saved, tmp_path: Path) -> None
     [
         (("plain", "x.png", "--strength", 1.5), "strength is 0 (keep all) to 1 (draw all anew)"),
         (("plain", "x.png", "--steps", 0), "at least 1 step"),
-        (("plain", "x.png", "--labels", 7), "0 to 2"),
-        (("plain", "x.png", "--labels", "one"), "whole numbers"),
+        (("plain", "x.png", "--labels", 7), "no class '7' among 3 classes: 0 left"),
+        (("plain", "x.png", "--labels", "rihgt"), "did you mean 'right'?"),
         (("plain", "x.png", "--prompt", "red"), "reads no prompts"),
         (("plain", "x.png", "--style", "noto"), "--style needs words"),
         (("plain", "x.png", "--prompt", "a", "--style", "oil"), "unknown style 'oil'; known are"),
@@ -694,3 +695,72 @@ def test_the_bundled_models_mend_digits(name: str) -> None:
     assert evaluation.mnist_evaluator().fid(mended) < evaluation.mnist_evaluator().fid(plain) / 2
     facts = model.config.facts
     assert facts["recipe"] == "ldmlib.presets.mnist_shown" and facts["scores"]["n"] == 2000
+
+
+# Masks and labels of files, as `ldm edit` reads them
+def small_model(tmp_path) -> Path:
+    first = AutoencoderConfig(latent_channels=2, widths=(8,))
+    unet = UNetConfig(2, (8, 16), 1, heads=2, num_classes=2)
+    config = LatentDiffusionConfig(first, unet, size=8, classes=("cat", "dog"), steps=2)
+    tiny.randomised(LatentDiffusion(config)).save_pretrained(tmp_path / "m")
+    return tmp_path / "m"
+
+
+def grey_file(path: Path, values) -> Path:
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (np.eye(8), "values 0 and 1: 1 is taken for white"),
+        (np.full((8, 8), 255), "white everywhere: the whole picture is drawn anew"),
+    ],
+)
+def test_masks_of_other_kinds_are_read_and_said(ldm, tmp_path, mask, said) -> None:
+    model, picture = small_model(tmp_path), grey_file(tmp_path / "p.png", np.full((8, 8), 200))
+    mask = grey_file(tmp_path / "mask.png", mask)
+    out = tmp_path / "a.npz"
+    code, printed = ldm("edit", model, picture, "--mask", mask, "--out", out)
+    assert code == 0 and said in printed and "Loaded" in printed
+    assert not (np.load(out)["images"] == 200).all()
+
+
+@pytest.mark.parametrize("brightest", [0, 40])
+def test_a_mask_with_nothing_white_is_refused(ldm, tmp_path, brightest) -> None:
+    model, picture = small_model(tmp_path), grey_file(tmp_path / "p.png", np.full((8, 8), 200))
+    mask = grey_file(tmp_path / "mask.png", np.eye(8) * brightest)
+    code, _ = ldm("edit", model, picture, "--mask", mask, "--out", tmp_path / "a.png")
+    assert f"brightest value is {brightest} of 255" in code and "nothing would be drawn" in code
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(("asked", "labels"), [((), [1, 0]), (("--labels", "dog"), [1, 1])])
+def test_labels_of_pictures_are_kept_or_replaced(ldm, tmp_path, asked, labels) -> None:
+    images = np.full((2, 8, 8), 200, np.uint8)
+    np.savez(tmp_path / "p.npz", images=images, labels=[1, 0])
+    out = tmp_path / "a.NPZ"
+    code, _ = ldm("edit", small_model(tmp_path), tmp_path / "p.npz", "--out", out, *asked)
+    assert code == 0 and np.load(out)["labels"].tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((".", "--out", "a.png"), "is a folder: name one picture in it"),
+        (("nothing.png", "--out", "a.png"), "found no such file"),
+        (("p.png", "--out", "a.png", "--strength", "nan"), "--strength is 0"),
+        (("p.png", "--out", "a.png", "--strength", "2"), "--strength is 0"),
+        (("p.png", "--out", "a.png", "--steps", "0"), "at least 1 step"),
+        (("p.png", "--out", "a.jpg"), "must end in .png or .npz"),
+    ],
+)
+def test_what_cannot_be_edited_is_said_before_a_model_is_loaded(
+    ldm, tmp_path, monkeypatch, words, said
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey_file(tmp_path / "p.png", np.full((8, 8), 200))
+    monkeypatch.setattr(LatentDiffusion, "from_pretrained", None)
+    code, _ = ldm("edit", "mnist", *words)
+    assert str(code).startswith("ldm: ") and said in code and not (tmp_path / "a.png").exists()

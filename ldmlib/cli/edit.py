@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from ldmlib.cli.app import app
-from ldmlib.cli.options import WHICH_MODEL, Guidance, Seed, parsed_labels, styled_prompt
+from ldmlib.cli.options import (
+    WHICH_MODEL,
+    Guidance,
+    LabelNames,
+    Precision,
+    PrecisionOption,
+    Seed,
+    check_asked,
+    load_model,
+    output_file,
+    parsed_labels,
+    styled_prompt,
+)
 
 
 @app.command()
@@ -22,19 +34,22 @@ def edit(
         typer.Option(help="0 keep all, 1 draw all anew; default 0.6, with --mask 1"),
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="picture: white is drawn anew")] = None,
-    labels: Annotated[str | None, typer.Option(help="class, or classes: 3 or 0,1,2")] = None,
+    labels: LabelNames = None,
     prompt: Annotated[str | None, typer.Option(help='words, such as "red apple"')] = None,
     style: Annotated[str | None, typer.Option(help="twemoji, noto or fluent")] = None,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler")] = None,
     guidance: Guidance = None,
     seed: Seed = 0,
+    precision: PrecisionOption = Precision.float32,
 ) -> None:
     """Redraw pictures: as a whole, a hole in them (--mask), or larger, if the model can."""
-    from ldmlib.edit_files import edit_file
-    from ldmlib.latent import LatentDiffusion
-    from ldmlib.runtime import best_device
+    from ldmlib.edit_files import edit_file, read_any
 
+    check_asked(steps=steps, guidance=guidance, strength=strength)
+    out = output_file(out)
+    for path in filter(None, (pictures, mask)):
+        read_any(path)  # a file that cannot be read is named before the model is loaded
     how = {"prompt": styled_prompt(prompt, style, labels), "steps": steps, "guidance": guidance}
-    asked = None if labels is None else partial(parsed_labels, labels)
-    ldm = LatentDiffusion.from_pretrained(model, best_device())
+    ldm = load_model(model, precision)
+    asked = None if labels is None else partial(parsed_labels, labels, ldm.config)
     edit_file(ldm, pictures, out, mask, strength, asked, seed=seed, **how)

@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from enum import Enum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:  # PyTorch is imported when a command runs, so that --help answers at once
+    from torch import Tensor
+
+    from ldmlib.latent import LatentDiffusion
+    from ldmlib.latent_config import LatentDiffusionConfig
 
 WHICH_MODEL = "folder of a model, or a bundled name (`ldm info` lists them)"
 Data = Annotated[
     str, typer.Option(help="mnist, fashion_mnist, ..., a folder of pictures, or an .npz file")
 ]
-Seed = Annotated[int, typer.Option(help="same seed, same result")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="same seed, same pictures: whatever --n, to within one of 255 grey levels in float32"
+    ),
+]
+LabelNames = Annotated[
+    str | None,
+    typer.Option("--labels", help="classes, by name or number: cat or 0,1,2; any leaves it open"),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(help="1 none, above 1 more typical; default: the model's own"),
+]
+
+
+class Precision(str, Enum):
+    """Arithmetic of the network, for --precision."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="bfloat16 is about twice as fast where the processor has it, and slower where not; "
+        "it changes about one pixel in six, by up to 30 of 255 grey levels",
+    ),
 ]
 
 
@@ -48,21 +83,91 @@ def styled_prompt(prompt: str | None, style: str | None, labels: str | None) -> 
     return None if prompt is None else with_style(prompt, style)
 
 
-def check_count(n: int) -> None:
-    if n < 1:
+def check_asked(
+    n: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    strength: float | None = None,
+) -> None:
+    """Find numbers that cannot be meant before anything is loaded; None stands for the default.
+
+    Raises:
+        ValueError: n or steps below 1, guidance or strength that is no number, strength outside
+            [0, 1].
+    """
+    if n is not None and n < 1:
         raise ValueError(f"--n is the number of pictures, 1 or more, not {n}")
+    if steps is not None and steps < 1:
+        raise ValueError(f"--steps: the sampler needs at least 1 step, not {steps}")
+    if guidance is not None and not math.isfinite(guidance):
+        raise ValueError(f"--guidance is a number, 1 for none, not {guidance}")
+    if strength is not None and not 0 <= strength <= 1:
+        raise ValueError(f"--strength is 0 (keep all) to 1 (draw all anew), not {strength}")
 
 
-def parsed_labels(text: str | None, n: int):
-    """``"3"`` -> 3 for all; ``"0,1,2"`` -> these in turn, n in all; None -> None."""
+def output_file(path: Path) -> Path:
+    """The file that pictures go to, its home folder written out; nothing is made yet.
+
+    Raises:
+        ValueError: it ends in neither .png nor .npz.
+        OSError: it cannot be written.
+    """
+    from ldmlib.files import check_writable
+
+    path = path.expanduser()
+    if path.suffix.lower() not in (".png", ".npz"):
+        raise ValueError(f"--out must end in .png or .npz, not {path.name!r}")
+    check_writable(path)
+    return path
+
+
+def parsed_labels(text: str | None, config: LatentDiffusionConfig, n: int) -> Tensor | None:
+    """``"3"`` -> 3 for all; ``"cat,dog"`` -> these in turn, n in all; None -> None.
+
+    A name with a comma in it stands in double quotes, as in a CSV file.
+
+    Raises:
+        ValueError: the model has no such class, or no classes.
+    """
     import torch
 
     if text is None:
         return None
-    try:
-        values = torch.tensor([int(part) for part in text.split(",")])
-    except ValueError as error:
-        raise ValueError(
-            f"--labels takes whole numbers such as 3 or 0,1,2, not {text!r}"
-        ) from error
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    values = torch.cat([config.labels(name, 1) for name in names or [text]])
+    for name, value in zip(names, values.tolist(), strict=False):
+        if name.strip().isdecimal() and int(name) != value:
+            print(f"--labels {name.strip()} is the class of that name, number {value}.")
     return values.repeat(-(-n // len(values)))[:n]
+
+
+def describe_model(ldm: LatentDiffusion, source: str) -> str:
+    """One line about a model that was loaded, so that a wrong one is seen at once."""
+    from ldmlib.data_record import colour, listed
+    from ldmlib.runtime import device_name, has_bfloat16
+
+    config = ldm.config
+    asked = "asked in words" if config.tokenizer is not None else listed(config.classes)
+    data = "training data not recorded" if config.data is None else f"trained on {config.data.name}"
+    emulated = ldm.precision == "bfloat16" and not has_bfloat16(ldm.device)
+    return (
+        f"Loaded {source}: {colour(config.autoencoder.channels)} pictures of {config.size} x "
+        f"{config.size}, {asked}; {data}; computes in {ldm.precision}"
+        f"{' (emulated here, so slowly)' if emulated else ''} on {device_name(ldm.device)}."
+    )
+
+
+def load_model(source: str, precision: Precision) -> LatentDiffusion:
+    """A model by its bundled name or its folder; says what was loaded."""
+    from ldmlib.latent import LatentDiffusion
+    from ldmlib.runtime import best_device
+
+    ldm = LatentDiffusion.from_pretrained(source, best_device())
+    ldm.precision = precision.value
+    print(describe_model(ldm, source))
+    return ldm
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

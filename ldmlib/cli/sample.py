@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,15 +11,26 @@ from ldmlib.cli.app import app
 from ldmlib.cli.options import (
     WHICH_MODEL,
     Guidance,
+    LabelNames,
+    Precision,
+    PrecisionOption,
     Sampler,
     Seed,
     Spacing,
-    check_count,
+    check_asked,
+    count,
+    load_model,
+    output_file,
     parsed_labels,
     styled_prompt,
 )
 
-MANY = 1000  # pictures from which on sampling goes to bfloat16, twice as fast, where there is any
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ldmlib.latent import LatentDiffusion
+
+AT_A_TIME = 250  # pictures between two movements of the bar
 
 
 @app.command()
@@ -27,7 +38,7 @@ def sample(
     model: Annotated[str, typer.Argument(help=WHICH_MODEL)],
     out: Annotated[Path, typer.Option(help="FILE.png (a grid) or FILE.npz (images, labels)")],
     n: Annotated[int, typer.Option(help="how many pictures")] = 64,
-    labels: Annotated[str | None, typer.Option(help="class, or classes: 3 or 0,1,2")] = None,
+    labels: LabelNames = None,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler")] = None,
     prompt: Annotated[str | None, typer.Option(help='words, such as "red apple"')] = None,
     style: Annotated[str | None, typer.Option(help="twemoji, noto or fluent")] = None,
@@ -35,47 +46,70 @@ def sample(
     sampler: Annotated[Sampler | None, typer.Option(help="how to step")] = None,
     spacing: Annotated[Spacing, typer.Option(help="which times to step to")] = Spacing.trailing,
     seed: Seed = 0,
+    precision: PrecisionOption = Precision.float32,
 ) -> None:
-    """Draw pictures from a model, of classes (--labels) or from words (--prompt)."""
-    from ldmlib.files import check_writable
-    from ldmlib.images import save_npz, save_png
-    from ldmlib.latent import LatentDiffusion
-    from ldmlib.runtime import best_device
+    """Draw pictures from a model, of classes (--labels) or from words (--prompt).
 
-    check_count(n)
-    if out.suffix not in (".png", ".npz"):
-        raise ValueError(f"--out must end in .png or .npz, not {out.name!r}")
-    check_writable(out)
+    Picture i depends on the seed, its label and i. In float32 another --n, number of threads or
+    batch size changes at most a few pixels in 100,000, by one grey level of 255; a GPU or another
+    version of PyTorch rounds differently, too.
+    """
+    from ldmlib.images import save_npz, save_png
+
+    check_asked(n, steps, guidance)
+    out = output_file(out)
     prompt = styled_prompt(prompt, style, labels)
-    ldm = LatentDiffusion.from_pretrained(model, best_device())
-    chosen = parsed_labels(labels, n)
+    ldm = load_model(model, precision)
+    check_memory(ldm, n)
+    chosen = parsed_labels(labels, ldm.config, n)
     if chosen is None and prompt is None:
         chosen = ldm.draw_labels(n, seed)
     asked = {} if prompt is None else {"prompt": prompt}
     ldm.condition(1, None, **asked)  # a prompt that cannot be read is named before the bar begins
     how = {"sampler": sampler.value if sampler else None, "spacing": spacing.value, **asked}
     pictures = sample_with_bar(ldm, n, chosen, steps, guidance, seed, **how)
-    if out.suffix == ".png":
+    if out.suffix.lower() == ".png":
         save_png(pictures, out)
     else:  # a class left open (-1) is no label
         save_npz(out, pictures, None if chosen is None or bool((chosen < 0).any()) else chosen)
-    print(f"{n} picture{'s' * (n > 1)} in {out}")
+    print(f"{count(n, 'picture')} in {out}")
 
 
-def sample_with_bar(ldm, n: int, labels, steps, guidance, seed: int, part=250, **how):
-    """`LatentDiffusion.sample` with a progress bar; in bfloat16 where that pays."""
+def sample_with_bar(
+    ldm: LatentDiffusion,
+    n: int,
+    labels: Tensor | None,
+    steps: int | None,
+    guidance: float | None,
+    seed: int,
+    **how: object,
+) -> Tensor:
+    """`LatentDiffusion.sample` with a progress bar."""
     import torch
     from tqdm.auto import tqdm
 
-    from ldmlib.runtime import has_bfloat16
-
-    if n >= MANY and has_bfloat16(ldm.device):
-        ldm.precision = "bfloat16"
     pictures = []
     with tqdm(total=n, unit="picture") as bar:
-        for start in range(0, n, part):
-            count = min(part, n - start)
-            chosen = None if labels is None else labels[start : start + count]
-            pictures.append(ldm.sample(count, chosen, steps, guidance, seed, start=start, **how))
-            bar.update(count)
+        for start in range(0, n, AT_A_TIME):
+            some = min(AT_A_TIME, n - start)
+            chosen = None if labels is None else labels[start : start + some]
+            pictures.append(ldm.sample(some, chosen, steps, guidance, seed, start=start, **how))
+            bar.update(some)
     return torch.cat(pictures)
+
+
+def check_memory(ldm: LatentDiffusion, n: int) -> None:
+    """Refuse more pictures than this machine's memory holds: they are kept until they are saved.
+
+    Raises:
+        ValueError: so many do not fit; the message says how much memory they would take.
+    """
+    from ldmlib.environment import memory_bytes
+
+    numbers = n * ldm.config.autoencoder.channels * ldm.config.size**2
+    needed, there = 9 * numbers, memory_bytes()  # as float32 twice, and as 8 bits
+    if there is not None and needed > there:
+        raise ValueError(
+            f"--n {n:,} pictures would take {needed / 2**30:,.0f} GB of memory, and this machine "
+            f"has {there / 2**30:,.0f} GB; draw them in several calls with other seeds"
+        )

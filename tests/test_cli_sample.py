@@ -1,0 +1,128 @@
+"""``ldm sample``: classes by name, one precision, the same pictures whatever else is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from ldmlib.autoencoder import AutoencoderConfig
+from ldmlib.latent import LatentDiffusion
+from ldmlib.latent_config import LatentDiffusionConfig
+from ldmlib.unet import UNetConfig
+
+
+def model_of(folder, *classes: str):
+    """A model of 8 x 8 pictures with these classes, untrained, in a folder."""
+    first = AutoencoderConfig(latent_channels=2, widths=(8,))
+    unet = UNetConfig(2, (8, 16), 1, heads=2, num_classes=len(classes))
+    config = LatentDiffusionConfig(first, unet, size=8, classes=classes, steps=2)
+    tiny.randomised(LatentDiffusion(config)).save_pretrained(folder)
+    return folder
+
+
+def labels_in(path) -> list[int]:
+    return np.load(path)["labels"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("asked", "labels"),
+    [("dog", [1, 1, 1]), ("eel,cat", [2, 0, 2]), ("EEL", [2, 2, 2]), ("2", [2, 2, 2]),
+     ('"red, round",0', [3, 0, 3]), (" dog , cat", [1, 0, 1]), ("cafe\u0301", [4, 4, 4])],
+)  # fmt: skip
+def test_classes_are_asked_by_name_or_number(ldm, asked, labels, tmp_path) -> None:
+    model_of(tmp_path / "m", "cat", "dog", "eel", "red, round", "caf\u00e9")
+    out = tmp_path / "a.npz"
+    code, printed = ldm("sample", tmp_path / "m", "--n", 3, "--out", out, "--labels", asked)
+    assert code == 0 and labels_in(out) == labels
+    assert "5 classes: 0 cat, 1 dog, 2 eel" in printed.splitlines()[0]
+
+
+def test_folders_called_by_numbers_are_asked_by_these(ldm, tmp_path) -> None:
+    model_of(tmp_path / "m", *map(str, range(1, 13)))
+    out = tmp_path / "a.npz"
+    code, printed = ldm("sample", tmp_path / "m", "--n", 2, "--out", out, "--labels", "12,1")
+    assert code == 0 and labels_in(out) == [11, 0]
+    assert "--labels 12 is the class of that name, number 11" in printed
+    code, _ = ldm("sample", tmp_path / "m", "--n", 2, "--out", out, "--labels", "0")
+    assert "there is no class '0' among 12 classes: 0 1, 1 2" in code
+
+
+def test_an_unknown_class_is_named_with_the_known_ones(ldm, tmp_path) -> None:
+    model_of(tmp_path / "m", "cat", "dog")
+    code, _ = ldm("sample", tmp_path / "m", "--out", tmp_path / "a.npz", "--labels", "dgo")
+    assert "no class 'dgo' among 2 classes: 0 cat, 1 dog; did you mean 'dog'?" in code
+
+
+def test_names_work_in_python_too() -> None:
+    first = AutoencoderConfig(latent_channels=2, widths=(8,))
+    unet = UNetConfig(2, (8, 16), 1, heads=2, num_classes=2)
+    config = LatentDiffusionConfig(first, unet, size=8, classes=("cat", "dog"), steps=2)
+    model = tiny.randomised(LatentDiffusion(config)).eval()
+    assert torch.equal(model.sample(2, "dog"), model.sample(2, 1))
+    assert torch.equal(model.sample(3, ["cat", 1, "any"]), model.sample(3, [0, 1, -1]))
+
+
+def test_the_number_of_pictures_changes_no_picture(ldm, tmp_path) -> None:
+    model_of(tmp_path / "m", "cat", "dog")
+    images = []
+    for n in (999, 1000):
+        out = tmp_path / f"{n}.npz"
+        code, printed = ldm("sample", tmp_path / "m", "--n", n, "--out", out, "--steps", 1)
+        assert code == 0 and "computes in float32 on the CPU" in printed
+        images.append(np.load(out)["images"].astype(int))
+    assert np.abs(images[0] - images[1][:999]).max() <= 1
+
+
+def test_the_precision_is_asked_for_and_said(ldm, tmp_path) -> None:
+    model_of(tmp_path / "m", "cat")
+    words = ("sample", tmp_path / "m", "--n", 2, "--out", tmp_path / "a.npz")
+    code, printed = ldm(*words, "--precision", "bfloat16")
+    assert code == 0 and "computes in bfloat16" in printed
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a.NPZ"])
+def test_endings_in_capitals_are_endings(ldm, name, tmp_path) -> None:
+    model_of(tmp_path / "m", "cat")
+    code, _ = ldm("sample", tmp_path / "m", "--n", 2, "--out", tmp_path / name)
+    assert code == 0 and (tmp_path / name).is_file()
+
+
+def test_the_home_folder_is_written_out_once(ldm, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model_of(tmp_path / "m", "cat")
+    code, _ = ldm("sample", "~/m", "--n", 2, "--out", "~/a.png")
+    assert code == 0 and (tmp_path / "a.png").is_file() and not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--n", "-3"), "1 or more"),
+        (("--n", "100000000000"), "GB of memory"),
+        (("--steps", "-1"), "at least 1 step"),
+        (("--guidance", "nan"), "--guidance is a number"),
+        (("--guidance", "inf"), "--guidance is a number"),
+        (("--sampler", "ddim", "--spacing", "leading", "--steps", "2000"), "at most 1000 steps"),
+        (("--steps", "1000000000"), "at most 100,000 steps"),
+    ],
+)
+def test_impossible_numbers_end_in_a_sentence(ldm, options, said, tmp_path) -> None:
+    model_of(tmp_path / "m", "cat")
+    code, _ = ldm("sample", tmp_path / "m", "--out", tmp_path / "a.png", *options)
+    assert str(code).startswith("ldm: ") and said in code and not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "CUDA 0", "xpu:0"])
+def test_a_device_that_is_not_there_is_named(ldm, name, monkeypatch) -> None:
+    monkeypatch.setenv("LDMLIB_DEVICE", name)
+    code, _ = ldm("info")
+    assert code.startswith(f"ldm: LDMLIB_DEVICE is set to '{name.lower()}'") and "cpu" in code
+
+
+def test_spaces_and_capitals_in_a_device_do_not_matter(ldm, monkeypatch) -> None:
+    monkeypatch.setenv("LDMLIB_DEVICE", " CPU ")
+    code, printed = ldm("info")
+    assert code == 0 and "computes on the CPU" in printed
