@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from ldmlib.files import check_writable
 from ldmlib.image_data import resize_uint8
 from ldmlib.latent import LatentDiffusion
 from ldmlib.own_pictures import SUFFIXES, from_npz
+from ldmlib.places import expanded
 
 GREY = (0.299, 0.587, 0.114)  # how bright the eye finds red, green and blue
 MOST_GREY = 0.05  # share of a mask that may be neither black nor white: soft edges
@@ -27,7 +29,7 @@ def read_any(path: Path) -> Tensor:
         FileNotFoundError, IsADirectoryError: no such file, or a folder.
         TypeError, ValueError: it holds no pictures.
     """
-    path = path.expanduser()
+    path = expanded(path)
     if path.is_dir():
         raise IsADirectoryError(
             f"{path} is a folder: name one picture in it, or an .npz file of pictures"
@@ -45,10 +47,20 @@ def read_any(path: Path) -> Tensor:
         ) from error
 
 
-def labels_of(path: Path) -> Tensor | None:
-    """Labels (n,) of an .npz file of pictures, if it has any; other files have none."""
-    path = path.expanduser()
-    return from_npz(path).labels if path.suffix.lower() == ".npz" else None
+class Given(NamedTuple):
+    """Labels (n,) of pictures as they came, and the names of their classes."""
+
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+
+
+def labels_of(path: Path) -> Given:
+    """What an .npz file of pictures says of their classes; other files say nothing."""
+    path = expanded(path)
+    if path.suffix.lower() != ".npz":
+        return Given()
+    data = from_npz(path)
+    return Given(data.labels, data.classes)
 
 
 def fitted(u: Tensor, size: int, channels: int, name: str) -> Tensor:
@@ -155,5 +167,6 @@ def edit_file(
     else:  # the classes that were asked for, or else those that the pictures came with
         asked = options["labels"]
         is_open = asked is None or bool((asked < 0).any())
-        im.save_npz(out, y, given if is_open else asked)
+        names = () if is_open else config.classes
+        im.save_npz(out, y, given.labels if is_open else asked, names or given.classes)
     print(f"{len(y)} picture{'s' * (len(y) > 1)} in {out}")

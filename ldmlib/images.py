@@ -328,8 +328,16 @@ def save_png(x: Tensor, path: PathLike, columns: int | None = None) -> None:
     save_bytes(path, buffer.getvalue())
 
 
-def save_npz(path: PathLike, x: Tensor, labels: Tensor | Sequence[int] | int | None = None) -> None:
+def save_npz(
+    path: PathLike,
+    x: Tensor,
+    labels: Tensor | Sequence[int] | int | None = None,
+    classes: Sequence[str] = (),
+) -> None:
     """Save pictures (N, C, H, W) as uint8 `images` (N, H, W, C) and int64 `labels`; atomic.
+
+    Args:
+        classes: names of the classes in their order, kept as `classes` if there are labels.
 
     Raises:
         TypeError, ValueError: pictures or labels fail `check_images` or `check_labels`.
@@ -339,6 +347,8 @@ def save_npz(path: PathLike, x: Tensor, labels: Tensor | Sequence[int] | int | N
     known = check_labels(labels, None, len(x))
     if known is not None:
         arrays["labels"] = known.cpu().numpy()
+        if classes:
+            arrays["classes"] = np.array(classes)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     save_bytes(path, buffer.getvalue())

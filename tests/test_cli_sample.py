@@ -36,6 +36,7 @@ def test_classes_are_asked_by_name_or_number(ldm, asked, labels, tmp_path) -> No
     out = tmp_path / "a.npz"
     code, printed = ldm("sample", tmp_path / "m", "--n", 3, "--out", out, "--labels", asked)
     assert code == 0 and labels_in(out) == labels
+    assert np.load(out)["classes"].tolist()[:2] == ["cat", "dog"]
     assert "5 classes: 0 cat, 1 dog, 2 eel" in printed.splitlines()[0]
 
 

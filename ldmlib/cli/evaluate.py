@@ -73,7 +73,7 @@ def report_on_file(source: str, data: str) -> Report:
     judge.check(len(images), images.shape[1])
     say_copies(file, judge)
     labels = file.labels
-    if labels is not None and file.num_classes > real.num_classes:
+    if labels is not None and file.classes != real.classes[: file.num_classes]:
         print(f"The file's {file.num_classes} classes are not those of {real.name}: not compared.")
         labels = None
     return judge.report(from_uint8(images), labels)
@@ -124,9 +124,8 @@ def say_data(ldm: LatentDiffusion, judge: Evaluator) -> None:
 def say_copies(file: ImageData, judge: Evaluator) -> None:
     """Say how many pictures are copies of others, as scores hardly count then."""
     for data, name in ((file, "the file's"), (judge.train_data, "the real")):
-        different = len(data.keys.unique())
-        if different < 0.99 * len(data):
+        if data.copies > 0.01 * len(data):
             print(
-                f"Of {name} {len(data):,} pictures only {different:,} differ, the others are "
-                "copies: scores are made for pictures that all differ."
+                f"Of {name} {len(data):,} pictures only {len(data) - data.copies:,} differ, the "
+                "others are copies: scores are made for pictures that all differ."
             )

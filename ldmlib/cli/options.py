@@ -113,8 +113,9 @@ def output_file(path: Path) -> Path:
         OSError: it cannot be written.
     """
     from ldmlib.files import check_writable
+    from ldmlib.places import expanded
 
-    path = path.expanduser()
+    path = expanded(path)
     if path.suffix.lower() not in (".png", ".npz"):
         raise ValueError(f"--out must end in .png or .npz, not {path.name!r}")
     check_writable(path)

@@ -36,7 +36,9 @@ AT_A_TIME = 250  # pictures between two movements of the bar
 @app.command()
 def sample(
     model: Annotated[str, typer.Argument(help=WHICH_MODEL)],
-    out: Annotated[Path, typer.Option(help="FILE.png (a grid) or FILE.npz (images, labels)")],
+    out: Annotated[
+        Path, typer.Option(help="FILE.png (a grid) or FILE.npz (images, labels, classes)")
+    ],
     n: Annotated[int, typer.Option(help="how many pictures")] = 64,
     labels: LabelNames = None,
     steps: Annotated[int | None, typer.Option(help="steps of the sampler")] = None,
@@ -71,7 +73,8 @@ def sample(
     if out.suffix.lower() == ".png":
         save_png(pictures, out)
     else:  # a class left open (-1) is no label
-        save_npz(out, pictures, None if chosen is None or bool((chosen < 0).any()) else chosen)
+        is_open = chosen is None or bool((chosen < 0).any())
+        save_npz(out, pictures, None if is_open else chosen, ldm.config.classes)
     print(f"{count(n, 'picture')} in {out}")
 
 
