@@ -16,13 +16,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.data_record import DataRecord
 from ldmlib.features import in_batches
-from ldmlib.files import asset, load_into, load_json, load_tensors
+from ldmlib.files import load_into, load_json, load_tensors
 from ldmlib.images import check_images
 from ldmlib.layers import Upsample
 from ldmlib.pretrained import WEIGHTS, save_pair
 from ldmlib.rng import per_sample_generators, randn_like
+from ldmlib.run_folder import bundled_folder, expanded
 from ldmlib.runtime import best_device
+from ldmlib.wrappers import plain_names
 
 BUNDLED = ("mnist_gan", "mnist_latent_gan")
 
@@ -132,11 +135,13 @@ class GanConfig:
         players: shape of the networks; what they see are latents.
         autoencoder: where the game is played. ``widths=()``: on the pixels themselves.
         facts: anything worth keeping (seed, seconds, scores).
+        data: what the GAN was trained on; None if that was not recorded.
     """
 
     players: PlayersConfig = field(default_factory=PlayersConfig)
     autoencoder: AutoencoderConfig = field(default_factory=lambda: AutoencoderConfig(widths=()))
     facts: dict = field(default_factory=dict)
+    data: DataRecord | None = None
 
     @property
     def size(self) -> int:
@@ -147,7 +152,9 @@ class GanConfig:
     def from_dict(cls, values: dict) -> GanConfig:
         """The inverse of `dataclasses.asdict`, for what was read from ``config.json``."""
         players = PlayersConfig(**values["players"])
-        return cls(players, AutoencoderConfig(**values["autoencoder"]), values["facts"])
+        record = DataRecord.from_dict(values["data"]) if values.get("data") else None
+        stage = AutoencoderConfig(**values["autoencoder"])
+        return cls(players, stage, values["facts"], record)
 
 
 class Gan(nn.Module):
@@ -215,7 +222,7 @@ class Gan(nn.Module):
 
         With `half`, weights are rounded to float16; they are float32 again when loaded.
         """
-        save_pair(folder, self.state_dict(), asdict(self.config), half)
+        save_pair(folder, plain_names(self.state_dict()), asdict(self.config), half)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, device: str | torch.device | None = None) -> Gan:
@@ -227,7 +234,7 @@ class Gan(nn.Module):
             FileNotFoundError: no such name or folder (the message lists the bundled names).
             ValueError: files cut short, of another architecture or with another hash.
         """
-        folder = asset("weights", str(source)) if source in BUNDLED else Path(source)
+        folder = bundled_folder(str(source)) if source in BUNDLED else expanded(source)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(
                 f"{source} is neither a bundled GAN ({', '.join(BUNDLED)}) nor a folder with "
@@ -241,5 +248,5 @@ class Gan(nn.Module):
             raise ValueError(
                 f"{folder / 'config.json'} does not describe a Gan: {error!r}"
             ) from error
-        load_into(model, load_tensors(folder / WEIGHTS, sha256=digest), "GAN")
+        load_into(model, plain_names(load_tensors(folder / WEIGHTS, sha256=digest)), "GAN")
         return model.to(device or best_device()).eval()
