@@ -28,6 +28,7 @@ from ldmlib.files import (
 )
 from ldmlib.images import check_images
 from ldmlib.rng import seeded
+from ldmlib.wrappers import plain_names
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def save_classifier(network: Classifier, folder: str | Path, **facts: object) ->
     """Write ``model.safetensors`` and ``config.json`` (config, the weights' hash, facts)."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(folder / "model.safetensors", network.state_dict())
+    save_tensors(folder / "model.safetensors", plain_names(network.state_dict()))
     digest = sha256_of(folder / "model.safetensors")
     save_json(folder / "config.json", {**asdict(network.config), "sha256": digest, **facts})
 
@@ -210,7 +211,7 @@ def load_classifier(folder: str | Path) -> Classifier:
     known = {k: config[k] for k in ClassifierConfig.__dataclass_fields__}
     network = Classifier(ClassifierConfig(**known))
     tensors = load_tensors(Path(folder) / "model.safetensors", sha256=config["sha256"])
-    load_into(network, tensors, "classifier")
+    load_into(network, plain_names(tensors), "classifier")
     return network.eval().requires_grad_(False)
 
 
