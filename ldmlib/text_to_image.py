@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldmlib.data_record import DataRecord
 from ldmlib.emoji import STYLES, CaptionedData, with_style
 from ldmlib.features import Classifier, ClassifierConfig, in_batches
-from ldmlib.data_record import DataRecord
 from ldmlib.files import asset, load_into, load_json, load_tensors
 from ldmlib.latent import LatentDiffusion
 from ldmlib.latent_config import LatentDiffusionConfig

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldmlib import latent, presets, recipes, training
+from ldmlib import presets, recipes, training
 from ldmlib.data_record import DataRecord
 from ldmlib.image_data import ImageData
 from ldmlib.latent import LatentDiffusion
@@ -253,15 +253,6 @@ def test_the_name_of_a_bundled_model_gets_a_dot(ldm, pictures, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     code, printed = train(ldm, pictures, "mnist")
     assert code == 0 and "ldm sample ./mnist --out samples.png" in printed
-    monkeypatch.setattr(latent, "load_tensors", lambda *_, **__: pytest.fail("loaded"))
-    with (
-        pytest.warns(UserWarning, match=r"bundled model.*'\./mnist'"),
-        pytest.raises(BaseException),
-    ):
-        LatentDiffusion.from_pretrained("mnist")
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    assert LatentDiffusion.from_pretrained("./mnist").config.classes == ("a", "b", "c")
 
 
 def test_odd_sizes_come_back_as_they_went_in(ldm, tmp_path) -> None:
