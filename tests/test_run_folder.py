@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+import tiny
 from ldmlib import run_folder
+from ldmlib.features import load_classifier, save_classifier
+from ldmlib.gan_model import Gan, GanConfig, PlayersConfig
 from ldmlib.run_folder import LOCK, expanded, locked, shown
 from ldmlib.wrappers import load_plain, plain_name
 
@@ -92,3 +95,16 @@ def test_weights_of_another_network_are_refused_in_wrappers_too() -> None:
     assert torch.equal(wrapped.module.weight, before)
     load_plain(wrapped, nn.Linear(2, 2).state_dict(), "line")
     assert not torch.equal(wrapped.module.weight, before)
+
+
+def test_classifiers_and_gans_are_saved_without_wrappers(tmp_path: Path) -> None:
+    network = tiny.classifier()
+    save_classifier(torch.compile(network, backend="eager"), tmp_path / "classifier")
+    weights = load_classifier(tmp_path / "classifier").state_dict()
+    assert tiny.differences(weights, network.state_dict()) == []
+    players = PlayersConfig(1, 8, 4, widths=(8, 8), judge_widths=(8, 8))
+    gan = Gan(GanConfig(players)).eval()
+    before = gan.sample(2)
+    gan.generator = nn.DataParallel(gan.generator)
+    gan.save_pretrained(tmp_path / "gan")
+    assert torch.equal(Gan.from_pretrained(tmp_path / "gan").sample(2), before)
