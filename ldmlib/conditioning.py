@@ -29,6 +29,7 @@ from ldmlib.latent import LatentDiffusion
 from ldmlib.recipes import DenoisingObjective
 from ldmlib.rng import Generator, rand, seeded
 from ldmlib.training import TrainConfig, TrainState, train
+from ldmlib.wrappers import load_plain, plain_names
 
 STEM = "denoiser.stem.weight"
 
@@ -115,7 +116,7 @@ def shown_hole(model: LatentDiffusion, x: Tensor, mask: Tensor) -> Tensor:
     What stands in the holes makes no difference.
     """
     z = model.encode(patched(x, mask))
-    where = latent_mask(mask, model.config.autoencoder.factor)
+    where = latent_mask(model.config.padded(mask), model.config.autoencoder.factor)
     return torch.cat([z, where.to(z).expand(len(z), -1, -1, -1)], 1)
 
 
@@ -158,7 +159,7 @@ def conditioned(
     width = 2 * channels + fills_holes
     unet = replace(base.config.unet, in_channels=width, out_channels=channels)
     config = replace(base.config, unet=unet, enlarges=enlarges, fills_holes=fills_holes, facts={})
-    model, state = LatentDiffusion(config), dict(base.state_dict())
+    model, state = LatentDiffusion(config), plain_names(base.state_dict())
     state[STEM] = F.pad(state[STEM], (0, 0, 0, 0, 0, width - channels))
     model.load_state_dict(state)
     return model.to(base.device).eval()
@@ -217,6 +218,6 @@ def train_conditioned(
     denoising = DenoisingObjective(model.diffusion, label_dropout)
     objective = BesideObjective(denoising, model.latent_shape[0])
     state = train(model.denoiser, objective, (pairs, y), training, **options)
-    model.denoiser.load_state_dict(state.ema.state_dict())
+    load_plain(model.denoiser, state.ema.state_dict(), "denoiser")
     model.eval()
     return state

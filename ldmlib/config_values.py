@@ -25,6 +25,10 @@ BOUNDS = {
     "fold": (1, 1024),
     "blocks": (0, 100),
     "enlarges": (0, 16_384),
+    "canvas": (0, 16_384),
+    "count": (0, 10**12),
+    "held_out": (0, 10**12),
+    "largest_held_out_key": (0, 2**63 - 1),
     "text_length": (1, LARGEST),
     "text_width": (1, LARGEST),
 }

@@ -42,8 +42,11 @@ class DataRecord:
         cls, train: ImageData, held_out: ImageData, largest_key: int | None = None
     ) -> DataRecord:
         """The record of a training on `train` that keeps `held_out` apart."""
+        name = train.name.removesuffix(" train")
         return cls(
-            name=train.name,
+            name=name
+            if held_out.name == f"{name} test"
+            else train.name,  # the parts of a known set
             count=len(train),
             held_out=len(held_out),
             size=train.size,

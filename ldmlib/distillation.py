@@ -24,6 +24,7 @@ from ldmlib.sampling import initial_noise, sample
 from ldmlib.schedule import per_image
 from ldmlib.spacing import time_grid
 from ldmlib.training import TrainConfig, TrainState, train
+from ldmlib.wrappers import load_plain
 
 # --------------------------------------------------------------------------- pairs by themselves
 
@@ -178,5 +179,5 @@ def distil(
     )
     both = torch.stack([pairs.noise, pairs.x0], 1)
     state = train(student.denoiser, loss, (both, pairs.labels), config, **options)
-    student.denoiser.load_state_dict(state.ema.state_dict())
+    load_plain(student.denoiser, state.ema.state_dict(), "denoiser")
     return student.eval(), state

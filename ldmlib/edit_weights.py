@@ -11,6 +11,7 @@ from torch import Tensor
 from ldmlib import presets
 from ldmlib.conditioning import centre_mask, conditioned, train_conditioned
 from ldmlib.data import mnist
+from ldmlib.data_record import DataRecord
 from ldmlib.editing import inpaint, super_resolve
 from ldmlib.evaluation import mnist_evaluator, restoration_scores
 from ldmlib.files import asset
@@ -31,6 +32,7 @@ def beginner(name: str, recipe: Recipe) -> LatentDiffusion:
     config = replace(
         bundled.config, unet=recipe.unet, classes=(), class_weights=(), facts={},
         guidance=recipe.guidance, guidance_interval=recipe.guidance_interval,
+        data=DataRecord.of(mnist(), mnist("test")),
     )  # fmt: skip
     torch.manual_seed(recipe.training.seed)
     plain = LatentDiffusion(config)

@@ -137,7 +137,8 @@ def inpaint(
         z = noised(model, model.encode(old), strength, generator)
         if shown:
             return sample(ask(shown_hole(model, old, hole)), z, times, curves, generator, run)
-        known = model.encode(patched(old, hole)), latent_mask(hole, model.config.autoencoder.factor)
+        where = latent_mask(model.config.padded(hole), model.config.autoencoder.factor)
+        known = model.encode(patched(old, hole)), where
         return led(ask(), z, *known, times, order, model.diffusion, generator, run)
 
     return torch.where(

@@ -9,6 +9,7 @@ import torch
 
 from ldmlib import metrics, presets, recipes
 from ldmlib import text_to_image as t2i
+from ldmlib.data_record import DataRecord
 from ldmlib.emoji import CaptionedData, captioned_emoji
 from ldmlib.features import bundled_classifier, extract
 from ldmlib.files import asset, load_checkpoint
@@ -80,9 +81,9 @@ def text_model(runs: Path) -> None:
     data, target = captioned_emoji(), asset("weights") / "emoji"
     tokenizer = t2i.emoji_tokenizer(data)
     recipe, folder = presets.emoji(len(tokenizer)), runs / "emoji"
-    model = t2i.train_text_model(
-        data, tokenizer, recipe, folder, folder.is_dir(), bundled_classifier("emoji_perceptual")
-    )
+    judge = bundled_classifier("emoji_perceptual")
+    record = DataRecord.of(data.pictures, captioned_emoji("test").pictures)
+    model = t2i.train_text_model(data, tokenizer, recipe, folder, folder.is_dir(), judge, record)
     seconds = sum(load_checkpoint(path)["seconds"] for path in folder.glob("*/checkpoint.pt"))
     publish(model, recipe, target, trained(target, round(seconds)))
 

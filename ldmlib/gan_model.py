@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.data_record import DataRecord
 from ldmlib.features import in_batches
-from ldmlib.files import asset
 from ldmlib.images import check_images
 from ldmlib.layers import Upsample
 from ldmlib.places import expanded
 from ldmlib.pretrained import CONFIG, WEIGHTS, load_pair, save_pair
 from ldmlib.rng import per_sample_generators, randn_like
+from ldmlib.run_folder import bundled_folder
 from ldmlib.runtime import best_device
 
 BUNDLED = ("mnist_gan", "mnist_latent_gan")
@@ -133,11 +134,13 @@ class GanConfig:
         players: shape of the networks; what they see are latents.
         autoencoder: where the game is played. ``widths=()``: on the pixels themselves.
         facts: anything worth keeping (seed, seconds, scores).
+        data: what the GAN was trained on; None if that was not recorded.
     """
 
     players: PlayersConfig = field(default_factory=PlayersConfig)
     autoencoder: AutoencoderConfig = field(default_factory=lambda: AutoencoderConfig(widths=()))
     facts: dict = field(default_factory=dict)
+    data: DataRecord | None = None
 
     @property
     def size(self) -> int:
@@ -148,7 +151,9 @@ class GanConfig:
     def from_dict(cls, values: dict) -> GanConfig:
         """The inverse of `dataclasses.asdict`, for what was read from ``config.json``."""
         players = PlayersConfig(**values["players"])
-        return cls(players, AutoencoderConfig(**values["autoencoder"]), values["facts"])
+        record = DataRecord.from_dict(values["data"]) if values.get("data") else None
+        stage = AutoencoderConfig(**values["autoencoder"])
+        return cls(players, stage, values["facts"], record)
 
 
 class Gan(nn.Module):
@@ -228,7 +233,7 @@ class Gan(nn.Module):
             FileNotFoundError: no such name or folder (the message lists the bundled names).
             ValueError: files cut short, of another architecture or with another hash.
         """
-        folder = asset("weights", str(source)) if source in BUNDLED else expanded(source)
+        folder = bundled_folder(str(source)) if source in BUNDLED else expanded(source)
         if not (folder / CONFIG).is_file():
             raise FileNotFoundError(
                 f"{source} is neither a bundled GAN ({', '.join(BUNDLED)}) nor a folder with "

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ldmlib.files import load_into
 from ldmlib.gan import discriminator_step, frozen, generator_loss
 from ldmlib.gan_model import Discriminator, Gan, GanConfig, PlayersConfig
 from ldmlib.latent import LatentDiffusion
 from ldmlib.rng import Generator as Randomness
 from ldmlib.rng import randn_like
 from ldmlib.training import TrainConfig, TrainState, learning_rate, train
+from ldmlib.wrappers import load_plain, plain_names
 
 
 # --------------------------------------------------------------------------- the game
@@ -91,13 +91,13 @@ class GanLoss:
     def checkpoint_state(self) -> dict:
         """What `training.fit` saves beside the generator: discriminator and its optimiser."""
         return {
-            "discriminator": self.discriminator.state_dict(),
+            "discriminator": plain_names(self.discriminator.state_dict()),
             "optimizer": self.optimizer.state_dict(),
         }
 
     def load_checkpoint_state(self, state: dict) -> None:
         """Take back what `checkpoint_state` gave."""
-        load_into(self.discriminator, state["discriminator"], "discriminator")
+        load_plain(self.discriminator, state["discriminator"], "discriminator")
         self.optimizer.load_state_dict(state["optimizer"])
 
 
@@ -139,8 +139,14 @@ def build(recipe: GanRecipe, first_stage: LatentDiffusion | None = None) -> Gan:
     torch.manual_seed(recipe.training.seed)
     if first_stage is None:
         return Gan(GanConfig(recipe.players))
+    if first_stage.config.canvas:
+        raise ValueError(
+            f"a GAN does not pad its pictures, and this first stage sees those of "
+            f"{first_stage.config.size} x {first_stage.config.size} on a canvas of "
+            f"{first_stage.config.canvas}; train one on pictures resized to that size"
+        )
     gan = Gan(GanConfig(recipe.players, first_stage.config.autoencoder))
-    load_into(gan.autoencoder, first_stage.autoencoder.state_dict(), "first stage")
+    load_plain(gan.autoencoder, first_stage.autoencoder.state_dict(), "first stage")
     gan.latent_mean.copy_(first_stage.latent_mean)
     gan.latent_std.copy_(first_stage.latent_std)
     return gan

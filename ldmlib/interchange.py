@@ -88,13 +88,13 @@ def write_folder(folder: str | Path, config: LatentDiffusionConfig, state: State
     check_portable(config.unet, config.autoencoder)
     pixels = not config.autoencoder.widths
     scheduler = scheduler_settings(config.diffusion, pixels)
-    side = config.size // config.autoencoder.factor
+    side = config.padded_size // config.autoencoder.factor
     state = {key: value.detach().float().cpu() for key, value in state.items()}
     parts = {"unet": (unet_settings(config.unet, side), _their_unet(config, state))}
     if not pixels:
         weights = renamed(_part(state, "autoencoder."), stage_names(config.autoencoder))
         weights |= scale_layers(state["latent_mean"], state["latent_std"])
-        parts["vae"] = stage_settings(config.autoencoder, config.size), weights
+        parts["vae"] = stage_settings(config.autoencoder, config.padded_size), weights
     own = {k: v for k, v in state.items() if k.startswith(("latent_", "denoiser.text."))}
     with _new_folder(folder) as new:
         for name, (settings, weights) in parts.items():
@@ -191,7 +191,7 @@ def read_folder(folder: str | Path) -> tuple[LatentDiffusionConfig, dict[str, Te
 def _read(folder: Path) -> tuple[LatentDiffusionConfig, dict[str, Tensor]]:
     own = (folder / OWN / CONFIG).is_file()
     config, kept = _own(folder / OWN) if own else (_foreign(folder), {})
-    side = config.size // config.autoencoder.factor
+    side = config.padded_size // config.autoencoder.factor
     settings, weights = _load(folder / "unet", unet_settings(config.unet, side))
     if not own and CLASSES in weights:
         rows = weights[CLASSES]
@@ -204,7 +204,7 @@ def _read(folder: Path) -> tuple[LatentDiffusionConfig, dict[str, Tensor]]:
     ours = renamed_back(weights, unet_names(config.unet), denoiser)
     state = {f"denoiser.{key}": value for key, value in ours.items()} | kept
     if config.autoencoder.widths:
-        expected = stage_settings(config.autoencoder, config.size)
+        expected = stage_settings(config.autoencoder, config.padded_size)
         settings, weights = _load(folder / "vae", expected)
         state |= unscaled(weights, kept, settings)
         ours = renamed_back(weights, stage_names(config.autoencoder), stage)

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from ldmlib.autoencoder import Autoencoder
 from ldmlib.diffusion import Diffusion
 from ldmlib.features import in_batches
-from ldmlib.files import asset
 from ldmlib.latent_config import LatentDiffusionConfig
 from ldmlib.places import expanded
 from ldmlib.pretrained import CONFIG, WEIGHTS, build, load_pair, save_pair
 from ldmlib.rng import per_sample_generators, seeded
+from ldmlib.run_folder import bundled_folder
 from ldmlib.runtime import best_device
 from ldmlib.samplers import Predict, Sampler, SampleState, get_sampler
 from ldmlib.sampling import clipped, initial_noise, predictor
 from ldmlib.spacing import spaced_times
 from ldmlib.unet import UNet
+from ldmlib.wrappers import plain_names
 
 BUNDLED = ("mnist", "mnist_pixels", "emoji", "mnist_enlarges", "mnist_fills_holes")
 
@@ -61,19 +62,28 @@ class LatentDiffusion(nn.Module):
         return self.latent_mean.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are: float32, unless `half`, `bfloat16` or `double` was called."""
+        return self.latent_mean.dtype
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of one latent."""
-        side = self.config.size // self.config.autoencoder.factor
+        side = self.config.padded_size // self.config.autoencoder.factor
         return (self.config.autoencoder.latent_channels, side, side)
 
     # ----- pictures <-> latents
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Scaled latents (n, c, h, w) of pictures (n, C, H, W) in [-1, 1]: posterior means."""
+        """Scaled latents (n, c, h, w) of pictures (n, C, H, W) in [-1, 1]: posterior means.
+
+        Both are float32, whatever the weights are (`half`, `double`).
+        """
 
         def scaled(part: Tensor) -> Tensor:
-            z = self.autoencoder.encode(part.to(self.device)).mode()
-            return ((z - self.latent_mean) / self.latent_std).to(part.device)
+            padded = self.config.padded(part.to(self.device, self.dtype))
+            z = self.autoencoder.encode(padded).mode().to(self.dtype)
+            return ((z - self.latent_mean) / self.latent_std).float().to(part.device)
 
         return in_batches(scaled, x)
 
@@ -83,8 +93,9 @@ class LatentDiffusion(nn.Module):
         self.autoencoder.check_latents(z)
 
         def pictures(part: Tensor) -> Tensor:
-            unscaled = part.to(self.device) * self.latent_std + self.latent_mean
-            return self.autoencoder.decode(unscaled).clamp(-1, 1).to(part.device)
+            unscaled = part.to(self.device, self.dtype) * self.latent_std + self.latent_mean
+            x = self.config.cropped(self.autoencoder.decode(unscaled))
+            return x.float().clamp(-1, 1).to(part.device)
 
         with self._autocast():
             return in_batches(pictures, z)
@@ -219,7 +230,7 @@ class LatentDiffusion(nn.Module):
         """The denoiser's output, float32, without gradients."""
         cond = None if cond is None else cond.to(self.device)
         with torch.no_grad(), self._autocast():
-            output = self.denoiser(x.to(self.device), t.to(self.device), cond)
+            output = self.denoiser(x.to(self.device, self.dtype), t.to(self.device), cond)
         return output.float().to(x.device)
 
     def _autocast(self) -> torch.autocast:
@@ -252,7 +263,8 @@ class LatentDiffusion(nn.Module):
         """Write ``model.safetensors`` and ``config.json`` with its hash: both or none.
 
         With `half`, weights are rounded to float16: half the size, and three digits are plenty
-        for drawing. They are float32 again when loaded.
+        for drawing. They are float32 again when loaded. A wrapper around a part of the model
+        (`torch.compile`, `DataParallel`) leaves no trace in the files.
         """
         save_pair(folder, self.state_dict(), asdict(self.config), half)
 
@@ -266,7 +278,7 @@ class LatentDiffusion(nn.Module):
             FileNotFoundError: no such name or folder (the message lists the bundled names).
             ValueError: files cut short, of another architecture or with another hash.
         """
-        folder = asset("weights", source) if source in BUNDLED else expanded(source)
+        folder = bundled_folder(str(source)) if source in BUNDLED else expanded(source)
         if not (folder / CONFIG).is_file():
             raise FileNotFoundError(
                 f"{source} is neither a bundled model ({', '.join(BUNDLED)}) nor a folder with "
@@ -279,7 +291,7 @@ class LatentDiffusion(nn.Module):
         """Write a folder that diffusers loads, see `ldmlib.interchange` for what is where."""
         from ldmlib.interchange import write_folder
 
-        write_folder(folder, self.config, self.state_dict())
+        write_folder(folder, self.config, plain_names(self.state_dict()))
 
     @classmethod
     def from_diffusers(cls, folder: str | Path, device: str | torch.device | None = None):

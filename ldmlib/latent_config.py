@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ldmlib.autoencoder import AutoencoderConfig
@@ -19,6 +20,7 @@ from ldmlib.text import Tokenizer
 from ldmlib.unet import UNetConfig
 
 Labels = Tensor | Sequence[int | str] | int | str  # of classes, by number or by name
+_NOT_PADDED = (torch.bool, torch.uint8, torch.float16)  # torch pads none of these everywhere
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class LatentDiffusionConfig:
 
     Args:
         size: height and width of the pictures.
+        canvas: height and width of what the networks see, where they cannot halve `size` often
+            enough: pictures are padded to it, and what is drawn is cropped. 0 if that is `size`.
         classes: names of the classes, empty for an unconditional model.
         class_weights: share of each class in the training data, for `sample(labels=None)`.
         tokenizer: of a model that is asked in words, else None.
@@ -55,6 +59,36 @@ class LatentDiffusionConfig:
     data: DataRecord | None = None
     enlarges: int = 0
     fills_holes: bool = False
+    canvas: int = 0
+
+    def __post_init__(self) -> None:
+        if self.canvas and self.canvas < self.size:
+            raise ValueError(
+                f"canvas {self.canvas} is smaller than the pictures of size {self.size} on it"
+            )
+
+    @property
+    def padded_size(self) -> int:
+        """Height and width of what the networks see."""
+        return self.canvas or self.size
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Pictures or masks (n, C, size, size) in the middle of a canvas, their edges repeated."""
+        before, after = self._margins
+        if not after:
+            return x
+        wide = F.pad(x.float() if x.dtype in _NOT_PADDED else x, [before, after] * 2, "replicate")
+        return wide.to(x.dtype)
+
+    def cropped(self, x: Tensor) -> Tensor:
+        """The inverse of `padded`."""
+        before, after = self._margins
+        return x[..., before : x.shape[-2] - after, before : x.shape[-1] - after] if after else x
+
+    @property
+    def _margins(self) -> tuple[int, int]:
+        both = self.padded_size - self.size
+        return both // 2, both - both // 2
 
     @property
     def shown(self) -> str:

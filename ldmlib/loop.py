@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from copy import copy, deepcopy
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ldmlib.files import ANOTHER, load_checkpoint, load_into, save_checkpoint
+from ldmlib.files import ANOTHER, load_checkpoint, save_checkpoint
+from ldmlib.fingerprint import data_differences, fingerprint
 from ldmlib.rng import Shard, seeded
 from ldmlib.runtime import Runtime
 from ldmlib.train_config import TrainConfig, TrainState, ema_decay, learning_rate
+from ldmlib.wrappers import load_plain, plain_names
 
 
 def make_ema(model: nn.Module, decay: float) -> AveragedModel:
@@ -43,8 +46,9 @@ def batch_indices(step: int, n: int, batch_size: int, seed: int) -> Tensor:
 class Loop:
     """One training run: everything that changes from step to step, and how it is saved."""
 
-    def __init__(self, model, objective, config: TrainConfig, runtime: Runtime) -> None:
+    def __init__(self, model, objective, data, config: TrainConfig, runtime: Runtime) -> None:
         self.config, self.runtime, self.objective = config, runtime, objective
+        self.data = data
         self.home = next(model.parameters()).device
         model.to(runtime.device).train()
         self.optimizer = torch.optim.AdamW(
@@ -133,22 +137,6 @@ class Loop:
             return sum(r["loss"] for r in self.recent) / len(self.recent)
         return self.state.history[-1]["loss"]
 
-    def trial_step(self, x: Tensor, y: Tensor | None) -> Callable[[str], None]:
-        """A function that runs forward and backward once in a given precision, on a copy."""
-        model, objective = deepcopy(self.state.model), copy(self.objective)
-        part = max(1, self.config.batch_size // (self.config.accumulate * self.runtime.count))
-        chosen = batch_indices(0, len(x), part, self.config.seed)
-        bx = x[chosen].to(self.runtime.device, torch.float32)
-        by = None if y is None else y[chosen].to(self.runtime.device)
-
-        def run(precision: str) -> None:
-            generator = seeded(self.config.seed, 2, 0)
-            with self.runtime.step_context(seeded(self.config.seed, 3, 0), precision):
-                loss, _ = _as_pair(objective(model, bx, by, generator, 0))
-            loss.backward()
-
-        return run
-
     def bring_home(self) -> None:
         """Return model and average to where the model came from: a training leaves no trace."""
         for network in (self.state.model, self.state.ema):
@@ -161,21 +149,31 @@ class Loop:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(path, {
-            "model": self.state.model.state_dict(),
-            "ema": self.averaged.state_dict() if self.averaged else {},
+            "model": plain_names(self.state.model.state_dict()),
+            "ema": _state_of_average(self.averaged) if self.averaged else {},
             "optimizer": self.optimizer.state_dict(),
             "objective": _state_of(self.objective),
             "step": self.state.step, "history": self.state.history, "recent": self.recent,
             "precision": self.state.precision, "seconds": self.seconds,
-            "config": asdict(self.config),
+            "config": asdict(self.config), "data": self.fingerprint,
         })  # fmt: skip
 
+    @cached_property
+    def fingerprint(self) -> dict:
+        """What a checkpoint remembers of the data."""
+        return fingerprint(*self.data)
+
     def load(self, path: Path) -> None:
-        """Take everything back from `path`; the configuration must be the same."""
+        """Take everything back from `path`; configuration and data must be the same.
+
+        Wrappers of the model (`torch.compile`, say) may be others. A checkpoint of an earlier
+        version of this library, which does not remember its data, is taken with a remark.
+        """
         saved = load_checkpoint(path)
         if not isinstance(saved, dict) or "config" not in saved:
             raise ValueError(f"{path} is no checkpoint of a training run: {ANOTHER}")
         now, then = asdict(self.config), {**asdict(TrainConfig()), **saved["config"]}
+        then["precision"] = saved["precision"] if now["precision"] != "auto" else "auto"
         other = [
             f"{k}: {then[k]} there, {v} here"
             for k, v in now.items()
@@ -186,9 +184,11 @@ class Loop:
                 f"{path} was written with another configuration ({'; '.join(other)}); "
                 "resume with the same one, or start anew in another folder"
             )
-        load_into(self.state.model, saved["model"], "model")
+        self._check_data(path, saved.get("data"))
+        load_plain(self.state.model, saved["model"], "model")
         if self.averaged:
-            self.averaged.load_state_dict(saved["ema"])
+            load_plain(self.averaged.module, saved["ema"], "averaged model")
+            self.averaged.n_averaged.copy_(saved["ema"]["n_averaged"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if saved["objective"]:
             self.objective.load_checkpoint_state(saved["objective"])
@@ -196,9 +196,44 @@ class Loop:
         self.state.precision, self.seconds = saved["precision"], saved["seconds"]
         self.recent = saved["recent"]
 
+    def _check_data(self, path: Path, then: dict | None) -> None:
+        if then is None:
+            if self.runtime.is_main:
+                print(f"{path} does not say what it was trained on, so that was not compared.")
+        elif other := data_differences(then, self.fingerprint):
+            raise ValueError(
+                f"{path} was written in a training on other data ({other}); resume with the same "
+                "data, or start anew in another folder"
+            )
+
+
+def trial_step(
+    model: nn.Module, objective, data, config: TrainConfig, runtime: Runtime
+) -> Callable[[str], None]:
+    """A function that runs forward and backward once in a given precision, on a copy."""
+    model, objective, (x, y) = deepcopy(model).to(runtime.device), copy(objective), data
+    part = max(1, config.batch_size // (config.accumulate * runtime.count))
+    chosen = batch_indices(0, len(x), part, config.seed)
+    bx = x[chosen].to(runtime.device, torch.float32)
+    by = None if y is None else y[chosen].to(runtime.device)
+
+    def run(precision: str) -> None:
+        generator = seeded(config.seed, 2, 0)
+        with runtime.step_context(seeded(config.seed, 3, 0), precision):
+            loss, _ = _as_pair(objective(model, bx, by, generator, 0))
+        loss.backward()
+
+    return run
+
 
 def _as_pair(result) -> tuple[Tensor, dict[str, Tensor]]:
     return result if isinstance(result, tuple) else (result, {})
+
+
+def _state_of_average(averaged: AveragedModel) -> dict[str, Tensor]:
+    """The names of `AveragedModel.state_dict` for a model without wrappers."""
+    weights = plain_names(averaged.module.state_dict())
+    return {"n_averaged": averaged.n_averaged, **{f"module.{k}": v for k, v in weights.items()}}
 
 
 def _state_of(objective) -> dict:

@@ -80,11 +80,11 @@ class DecoderGraph(nn.Module):
 
     def __init__(self, model: LatentDiffusion) -> None:
         super().__init__()
-        self.decoder = model.autoencoder.decoder
+        self.decoder, self.config = model.autoencoder.decoder, model.config
         self.mean, self.std = model.latent_mean, model.latent_std
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.decoder(z * self.std + self.mean).clamp(-1, 1)
+        return self.config.cropped(self.decoder(z * self.std + self.mean)).clamp(-1, 1)
 
 
 class EncoderGraph(nn.Module):
@@ -94,11 +94,11 @@ class EncoderGraph(nn.Module):
 
     def __init__(self, model: LatentDiffusion) -> None:
         super().__init__()
-        self.encoder = model.autoencoder.encoder
+        self.encoder, self.config = model.autoencoder.encoder, model.config
         self.mean, self.std = model.latent_mean, model.latent_std
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.encoder(x).chunk(2, dim=1)[0] - self.mean) / self.std
+        return (self.encoder(self.config.padded(x)).chunk(2, dim=1)[0] - self.mean) / self.std
 
 
 def graphs(model: LatentDiffusion) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:

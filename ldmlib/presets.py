@@ -10,7 +10,7 @@ from ldmlib.autoencoder import AutoencoderConfig
 from ldmlib.autoencoder_loss import AutoencoderLossConfig
 from ldmlib.features import bundled_classifier
 from ldmlib.image_data import ImageData
-from ldmlib.recipes import Recipe, size_step
+from ldmlib.recipes import Recipe
 from ldmlib.training import TrainConfig
 from ldmlib.unet import UNetConfig
 
@@ -148,12 +148,6 @@ def for_data(
 def is_mnist(data: ImageData) -> bool:
     """Whether these are the library's own digits; pictures of yours may be called mnist, too."""
     return data.name in ("mnist train", "mnist test") and data.channels == 1
-
-
-def fitting_size(data: ImageData) -> int:
-    """The side of `data`, or the next larger one that the networks of `for_data` can halve."""
-    step = size_step(for_data(data))
-    return -(-data.size // step) * step
 
 
 def perceptual_for(data: ImageData) -> nn.Module | None:

@@ -29,6 +29,7 @@ from ldmlib.files import (
 )
 from ldmlib.places import expanded
 from ldmlib.runtime import InterruptFlag
+from ldmlib.wrappers import plain_names
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 Model = TypeVar("Model", bound=nn.Module)
@@ -40,7 +41,8 @@ def save_pair(
     """Write the weights, and the config with the weights' hash.
 
     A full disk, an error or Ctrl-C leave an earlier pair as it was: neither file is replaced before
-    both are written, and a Ctrl-C waits until both are.
+    both are written, and a Ctrl-C waits until both are. A wrapper around the model or a part of it
+    (`torch.compile`, `DataParallel`) leaves no trace in the files.
 
     Args:
         half: round weights to float16; whole numbers, such as counters, stay as they are.
@@ -49,7 +51,8 @@ def save_pair(
         OSError: the folder cannot be written, or is full.
         KeyboardInterrupt: Ctrl-C came meanwhile; the files are saved.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
+    tensors = plain_names(tensors)
     kept = {k: v.half() if half and v.is_floating_point() else v for k, v in tensors.items()}
     with (
         InterruptFlag() as interrupt,
@@ -86,9 +89,10 @@ def load_pair(
     if sha256 is not None:
         check_sha256(weights, sha256)
     where = weights.with_name(CONFIG)
-    check_fits(planned(lambda: make(config), f"{where}: {what}"), tensor_shapes(weights), what)
+    shapes = plain_names(tensor_shapes(weights))
+    check_fits(planned(lambda: make(config), f"{where}: {what}"), shapes, what)
     model = make(config)
-    load_into(model, load_tensors(weights), what)
+    load_into(model, plain_names(load_tensors(weights)), what)
     return model
 
 

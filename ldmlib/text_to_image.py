@@ -16,16 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldmlib.data_record import DataRecord
 from ldmlib.emoji import STYLES, CaptionedData, with_style
 from ldmlib.features import Classifier, ClassifierConfig, in_batches
 from ldmlib.files import asset
 from ldmlib.latent import LatentDiffusion
 from ldmlib.latent_config import LatentDiffusionConfig
+from ldmlib.places import expanded
 from ldmlib.pretrained import load_pair, save_pair
 from ldmlib.recipes import Recipe, random_shift, train_autoencoder, train_denoiser
 from ldmlib.rng import Generator
 from ldmlib.text import TextEncoder, Tokenizer, words_of
 from ldmlib.training import TrainConfig, TrainState, train
+from ldmlib.wrappers import load_plain
 
 MERGES = 1000
 WHITE = 1.0  # the emoji's background
@@ -68,9 +71,15 @@ def training_pairs(data: CaptionedData, tokenizer: Tokenizer) -> tuple[Tensor, T
 
 
 def assemble_text_model(
-    data: CaptionedData, autoencoder: nn.Module, recipe: Recipe, tokenizer: Tokenizer
+    data: CaptionedData,
+    autoencoder: nn.Module,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    record: DataRecord | None = None,
 ) -> LatentDiffusion:
     """A `LatentDiffusion` that is asked in words, with a denoiser that knows nothing yet.
+
+    `record` is what the model remembers of its data.
 
     Raises:
         ValueError: the recipe's UNet is for another vocabulary.
@@ -91,9 +100,10 @@ def assemble_text_model(
             styles=STYLES,
             guidance=recipe.guidance,
             guidance_interval=recipe.guidance_interval,
+            data=record,
         )
     )
-    model.autoencoder.load_state_dict(autoencoder.state_dict())
+    load_plain(model.autoencoder, autoencoder.state_dict(), "autoencoder")
     return model
 
 
@@ -104,19 +114,23 @@ def train_text_model(
     folder: str | Path,
     resume: bool = False,
     perceptual: nn.Module | None = None,
+    record: DataRecord | None = None,
 ) -> LatentDiffusion:
     """Both stages with checkpoints in `folder`; with `resume`, they go on from there.
 
+    The model remembers the `record` of its data.
+
     Raises:
+        ValueError: with `resume`, other data or settings than in the checkpoints.
         KeyboardInterrupt: stopped before the end; the checkpoints are whole.
     """
-    folder, (x, _) = Path(folder), data.pictures.as_tensors()
+    folder, (x, _) = expanded(folder), data.pictures.as_tensors()
     stages = [folder / "first_stage", folder / "second_stage"]
     options = [dict(folder=f, resume=resume and (f / "checkpoint.pt").is_file()) for f in stages]
     first = train_autoencoder(x, recipe, perceptual, **options[0])
     if first.interrupted:
         raise KeyboardInterrupt
-    model = assemble_text_model(data, first.ema, recipe, tokenizer)
+    model = assemble_text_model(data, first.ema, recipe, tokenizer, record)
     picked, tokens = training_pairs(data, tokenizer)
     z = model.fit_latent_scale(x)[picked]
     if train_denoiser(model, z, tokens, recipe, **options[1]).interrupted:

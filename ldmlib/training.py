@@ -14,6 +14,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ldmlib.loop import Loop, batch_indices, make_ema
+from ldmlib.files import load_checkpoint
+from ldmlib.loop import Loop, batch_indices, make_ema, trial_step
+from ldmlib.places import expanded
+from ldmlib.run_folder import locked
 from ldmlib.runtime import InterruptFlag, Runtime, device_name, pick_precision
 from ldmlib.train_config import TrainConfig, TrainState, ema_decay, learning_rate
 
@@ -30,6 +34,7 @@ __all__ = [
     "TrainConfig",
     "TrainState",
     "batch_indices",
+    "choose_precision",
     "describe_speed",
     "ema_decay",
     "fit",
@@ -64,14 +69,16 @@ def fit(
             have ``after_step(x)``, ``prepare(runtime)``, ``checkpoint_state()`` and
             ``load_checkpoint_state(state)``.
         data: pictures (or latents) and labels (or None), whole, in memory.
-        folder: where checkpoints go; none are written without it.
+        folder: where checkpoints go; none are written without it. No other process can train
+            there meanwhile.
         resume: go on from the folder's checkpoint, bit for bit.
         progress: show a bar.
 
     Raises:
         FloatingPointError: the loss is not a number; the weights of the step before remain.
-        ValueError: no data, or a checkpoint of another configuration.
+        ValueError: no data, or a checkpoint of another configuration or of other data.
         FileNotFoundError: resume without a checkpoint.
+        OSError: another process is training in the folder, or the folder cannot be written.
 
     Ctrl-C ends the run after the step in progress, with a checkpoint; `state.interrupted` is set.
     """
@@ -80,11 +87,16 @@ def fit(
         raise ValueError("no training data: the first dimension of the pictures is 0")
     if y is not None and len(y) != len(x):
         raise ValueError(f"{len(x)} pictures but {len(y)} labels: give one to each")
-    loop = Loop(model, objective, config, runtime or Runtime.current())
-    try:
-        yield from _steps(loop, data, folder, resume, progress)
-    finally:
-        loop.bring_home()
+    runtime = runtime or Runtime.current()
+    folder = None if folder is None else expanded(folder)
+    if resume and not _checkpoint(folder).is_file():
+        load_checkpoint(_checkpoint(folder))  # says what is there instead
+    with nullcontext() if folder is None else alone_in(folder, runtime):
+        loop = Loop(model, objective, data, config, runtime)
+        try:
+            yield from _steps(loop, data, folder, resume, progress)
+        finally:
+            loop.bring_home()
 
 
 def _steps(
@@ -95,9 +107,8 @@ def _steps(
     if resume:
         loop.load(_checkpoint(folder))
     elif config.precision == "auto":
-        picked = pick_precision(loop.trial_step(x, y), runtime.device)
-        agreed = runtime.mean(float(picked == "bfloat16")) > 0.5
-        loop.state.precision = "bfloat16" if agreed else "float32"
+        parts = loop.state.model, loop.objective, data, config, runtime
+        loop.state.precision = choose_precision(*parts)
     if loop.state.step >= config.steps:
         yield loop.state
         return
@@ -122,6 +133,45 @@ def _steps(
             yield loop.state
             if stop:
                 break
+
+
+def choose_precision(
+    model: nn.Module, objective: Objective, data: Data, config: TrainConfig, runtime: Runtime
+) -> str:
+    """What ``precision="auto"`` becomes: measured on copies, the same on all processes."""
+    picked = pick_precision(trial_step(model, objective, data, config, runtime), runtime.device)
+    return "bfloat16" if runtime.mean(float(picked == "bfloat16")) > 0.5 else "float32"
+
+
+@contextmanager
+def alone_in(folder: Path, runtime: Runtime) -> Iterator[None]:
+    """`run_folder.locked` for a training of one or several processes: the main one has the lock.
+
+    Raises:
+        OSError: see `locked`; with several processes, on each of them.
+    """
+    with ExitStack() as stack:
+        main_only(runtime, lambda: stack.enter_context(locked(folder)))
+        yield
+
+
+def main_only(runtime: Runtime, action: Callable[[], object]) -> None:
+    """Do something on the main process; if it fails there, all processes raise, and none waits.
+
+    Raises:
+        Exception: what `action` raised; ValueError on the other processes.
+    """
+    error = None
+    if runtime.is_main:
+        try:
+            action()
+        except Exception as raised:
+            error = raised
+    failed = runtime.mean(float(error is not None)) > 0
+    if error is not None:
+        raise error
+    if failed:
+        raise ValueError("the main process has ended this training; its message says why")
 
 
 def train(*args, **kwargs) -> TrainState:
@@ -152,7 +202,7 @@ def resumable(name: str, *settings: object) -> dict[str, object]:
     if not (root := os.environ.get("LDMLIB_RUNS")):
         return {}
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
-    folder = Path(root).expanduser() / f"{name}-{digest}"
+    folder = expanded(root) / f"{name}-{digest}"
     resume = _checkpoint(folder).is_file()
     if resume:
         print(f"{name} goes on from {folder} (delete that folder to start anew)")

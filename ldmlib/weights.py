@@ -15,6 +15,7 @@ import torch
 
 from ldmlib import edit_weights, emoji_weights, presets, recipes
 from ldmlib.data import load, mnist
+from ldmlib.data_record import DataRecord
 from ldmlib.emoji import emoji_kinds
 from ldmlib.evaluation import mnist_evaluator
 from ldmlib.features import ClassifierConfig, accuracy, bundled_classifier, save_classifier
@@ -121,7 +122,8 @@ def gan(name: str) -> None:
         "seed": recipe.training.seed, **trained(target, round(state.history[-1]["seconds"])),
         "fid": report.fid.value, "floor": report.floor, "n": report.n,
     }  # fmt: skip
-    model.config = replace(model.config, facts=facts)
+    record = DataRecord.of(mnist(), mnist("test"))
+    model.config = replace(model.config, facts=facts, data=record)
     training = recipe.training
     made = {
         "Networks": f"{recipe.players}; only the generator is kept.",

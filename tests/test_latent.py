@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ import torch
 import tiny
 from ldmlib import latent
 from ldmlib.autoencoder import AutoencoderConfig
+from ldmlib.data import emoji, mnist
+from ldmlib.data_record import DataRecord
 from ldmlib.diffusion import Diffusion
-from ldmlib.files import sha256_of
+from ldmlib.files import asset, load_json, sha256_of
 from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
+from ldmlib.pretrained import save_pair
 from ldmlib.samplers import dpmpp_2m
 from ldmlib.spacing import SPACINGS, spaced_times
 from ldmlib.unet import UNetConfig
@@ -36,6 +40,101 @@ def tiny_model(seed: int = 0, widths: tuple[int, ...] = (8,), classes=CLASSES, *
 
 
 MODEL = tiny_model()
+
+# Sizes that the networks cannot halve
+
+
+def padded_model(widths: tuple[int, ...] = (8,), **options) -> LatentDiffusion:
+    """Pictures (1, 7, 7) on a canvas of 8 x 8."""
+    model = tiny_model(widths=widths, **options)
+    model.config = replace(model.config, size=7, canvas=8)
+    return model
+
+
+@pytest.mark.parametrize("widths", [(8,), ()])
+def test_pictures_are_padded_and_cropped_inside(widths: tuple[int, ...], tmp_path: Path) -> None:
+    model, x = padded_model(widths), tiny.pictures(3, size=7)
+    wide = model.config.padded(x)
+    assert wide.shape == (3, 1, 8, 8) and torch.equal(wide[..., :7, :7], x)
+    assert torch.equal(wide[..., 7, :7], x[..., 6, :])  # the edge is repeated
+    assert torch.equal(model.config.cropped(wide), x)
+    plain = tiny_model(widths=widths)
+    assert torch.equal(model.encode(x), plain.encode(wide))
+    assert torch.equal(model.decode(model.encode(x)), plain.decode(plain.encode(wide))[..., :7, :7])
+    assert torch.equal(model.sample(2, seed=3), plain.sample(2, seed=3)[..., :7, :7])
+    model.save_pretrained(tmp_path)
+    loaded = LatentDiffusion.from_pretrained(tmp_path)
+    assert loaded.config == model.config
+    assert torch.equal(loaded.sample(2, seed=3), model.sample(2, seed=3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.bool])
+def test_anything_can_be_padded_in_the_middle(dtype: torch.dtype) -> None:
+    config = replace(MODEL.config, size=4, canvas=8)
+    x = (tiny.noise(2, 1, 4, 4) > 0).to(dtype)
+    wide = config.padded(x)
+    assert wide.dtype == dtype and wide.shape == (2, 1, 8, 8)
+    assert torch.equal(wide[..., 2:6, 2:6], x) and torch.equal(config.cropped(wide), x)
+
+
+def test_a_canvas_is_not_smaller_than_the_pictures() -> None:
+    with pytest.raises(ValueError, match="canvas 4 is smaller than the pictures of size 8"):
+        replace(MODEL.config, canvas=4)
+
+
+# Weights of other kinds and in wrappers
+
+
+@pytest.mark.parametrize("convert", ["half", "bfloat16", "double"])
+def test_weights_may_be_of_any_float_type(convert: str, tmp_path: Path) -> None:
+    model, x = getattr(tiny_model(), convert)(), tiny.pictures(3)
+    z, t = MODEL.encode(x), torch.tensor([0.9, 0.5, 0.1])
+    close = {"atol": 0.15, "rtol": 0.1}
+    torch.testing.assert_close(model.encode(x), z, **close)
+    torch.testing.assert_close(model.decode(z), MODEL.decode(z), **close)
+    labels = torch.tensor([0, 1, 2])
+    torch.testing.assert_close(model.denoise(z, t, labels), MODEL.denoise(z, t, labels), **close)
+    torch.testing.assert_close(model.encode(x.double()), z, **close)
+    assert model.sample(2, 0, seed=1).dtype == torch.float32
+    model.save_pretrained(tmp_path)
+    loaded = LatentDiffusion.from_pretrained(tmp_path)
+    assert loaded.dtype == torch.float32
+    torch.testing.assert_close(loaded.decode(z), MODEL.decode(z), **close)
+
+
+WRAPPERS = {
+    "compiled": lambda network: torch.compile(network, backend="eager"),
+    "parallel": torch.nn.DataParallel,
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "both": lambda network: torch.nn.DataParallel(torch.compile(network, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_wrappers_leave_no_trace_in_files(wrap, tmp_path: Path) -> None:
+    model = tiny_model()
+    model.denoiser = wrap(model.denoiser)
+    model.save_pretrained(tmp_path / "wrapped")
+    MODEL.save_pretrained(tmp_path / "plain")
+    files = [tmp_path / name / "model.safetensors" for name in ("wrapped", "plain")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    whole = torch.compile(tiny_model(), backend="eager")
+    whole.save_pretrained(tmp_path / "whole")
+    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == files[1].read_bytes()
+
+
+def test_files_with_the_names_of_wrappers_are_read(tmp_path: Path) -> None:
+    """Earlier versions wrote them."""
+    MODEL.save_pretrained(tmp_path)
+    weights = {
+        k.replace("denoiser.", "denoiser._orig_mod.module."): v
+        for k, v in MODEL.state_dict().items()
+    }
+    weights["denoiser.n_averaged"] = torch.tensor(3)
+    save_pair(tmp_path, weights, asdict(MODEL.config))
+    loaded = LatentDiffusion.from_pretrained(tmp_path)
+    assert tiny.differences(loaded.state_dict(), MODEL.state_dict()) == []
+
 
 # Latents
 
@@ -408,3 +507,42 @@ def test_a_model_of_classes_reads_no_prompts() -> None:
         ValueError, match="reads no prompts; it is asked with labels=3, say, of left"
     ):
         MODEL.sample(2, prompt="left")
+
+
+# What a model remembers
+
+
+@pytest.mark.parametrize("name", latent.BUNDLED)
+def test_bundled_models_say_what_they_were_trained_on(name: str) -> None:
+    config = LatentDiffusionConfig.from_dict(
+        {
+            k: v
+            for k, v in load_json(asset("weights", name) / "config.json").items()
+            if k != "sha256"
+        }
+    )
+    known = emoji if name == "emoji" else mnist
+    assert config.data == DataRecord.of(known(), known("test"))
+    assert config.data.name == ("emoji" if name == "emoji" else "mnist")
+
+
+def test_a_model_without_a_record_of_its_data_is_read(tmp_path: Path) -> None:
+    MODEL.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    for key in ("data", "canvas"):
+        del values[key]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    loaded = LatentDiffusion.from_pretrained(tmp_path)
+    assert loaded.config.data is None and loaded.config.padded_size == 8
+
+
+def test_a_folder_with_the_name_of_a_bundled_model_is_mentioned(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    MODEL.save_pretrained(tmp_path / "mnist")
+    with pytest.warns(UserWarning, match="write './mnist'"):
+        bundled = LatentDiffusion.from_pretrained("mnist")
+    assert bundled.config.size == 32
+    assert LatentDiffusion.from_pretrained("./mnist").config == MODEL.config
+    assert LatentDiffusion.from_pretrained(Path("mnist")).config == MODEL.config

@@ -30,19 +30,19 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # A room (a module, or a package of them) imports only rooms that stand before it.
 ORDER = (
-    *("places", "temporaries", "files", "config_values", "runtime", "pretrained"),
-    *("names", "images", "image_data", "data_record"),
+    *("places", "temporaries", "files", "config_values", "wrappers", "run_folder"),
+    *("runtime", "pretrained", "names", "images", "image_data", "data_record"),
     *("picture_folders", "npz_files", "own_pictures", "emoji", "data", "rng"),
     *("schedule", "probability"),
     "pca",
     *("layers", "features", "gan", "portable", "autoencoder"),
     *("autoencoder_loss", "diffusion", "text", "unet"),
     *("spacing", "samplers", "sampling", "repaint"),
-    *("environment", "train_config", "loop", "training"),
+    *("environment", "fingerprint", "train_config", "loop", "training"),
     "latent_config",
     *("interchange_names", "interchange_settings", "interchange"),
     *("latent", "gan_model"),
-    *("gan_training", "metrics", "evaluation", "recipes", "distillation"),
+    *("gan_training", "metrics", "evaluation", "run_record", "recipes", "distillation"),
     *("conditioning", "editing", "edit_files"),
     *("presets", "text_to_image", "model_cards", "emoji_weights"),
     *("edit_weights", "weights", "onnx_export"),

@@ -31,6 +31,7 @@ from ldmlib.training import (
     make_ema,
     train,
 )
+from ldmlib.wrappers import plain_names
 from two_processes import run as run_both
 from two_processes import without_seconds
 
@@ -148,6 +149,105 @@ def test_resume_refuses_a_file_of_something_else(content, tmp_path: Path) -> Non
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="no checkpoint of a training run.*remove it"):
         go(denoiser_run(), folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        (X[:18], Y[:18], "20 pictures there, 18 here"),
+        (tiny.pictures(20, seed=1), Y, "20 of 20 pictures differ"),
+        (X.flip(0), Y.flip(0), "the same pictures, in another order"),
+        (X, Y.flip(0), "the same pictures with other labels"),
+        (X, None, "labels there, none here"),
+    ],
+)
+def test_resume_refuses_other_data(x, y, said: str, tmp_path: Path) -> None:
+    go(denoiser_run(), folder=tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    model, objective, _ = denoiser_run()
+    with pytest.raises(ValueError, match=rf"other data \({said}\); resume with the same"):
+        go((model, objective, (x, y)), folder=tmp_path, resume=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_resume_takes_data_that_another_machine_has_rounded(tmp_path: Path) -> None:
+    go(denoiser_run(), folder=tmp_path)
+    model, objective, _ = denoiser_run()
+    rounded = X.bfloat16().float()
+    assert go((model, objective, (rounded, Y)), folder=tmp_path, resume=True).step == CONFIG.steps
+
+
+def test_a_checkpoint_that_knows_no_data_is_taken_with_a_remark(tmp_path: Path, capsys) -> None:
+    go(denoiser_run(), folder=tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt")
+    del state["data"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    go(denoiser_run(), folder=tmp_path, resume=True)
+    assert "does not say what it was trained on" in capsys.readouterr().out
+
+
+def test_a_folder_is_locked_while_it_is_trained_in(tmp_path: Path) -> None:
+    """By another process, as one process may train again where its own loop was left."""
+    states = go(denoiser_run(), function=fit, folder=tmp_path / "run")
+    next(states)
+    code = "import sys\nfrom ldmlib.run_folder import locked\nwith locked(sys.argv[1]): pass"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": str(TOOLS.parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert f"in use: process {os.getpid()} on {socket.gethostname()}" in done.stderr
+    next(go(denoiser_run(), function=fit, folder=tmp_path / "run"))
+    states.close()
+    assert os.listdir(tmp_path) == []  # nothing was saved, and nothing is left
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_other_processes_learn_that_the_main_one_refused(fails: bool) -> None:
+    class Other(Runtime):
+        index, count = 1, 2
+
+        def mean(self, value):
+            return (value + float(fails)) / 2
+
+    if fails:
+        with pytest.raises(ValueError, match="main process has ended"):
+            training.main_only(Other("cpu"), lambda: pytest.fail("not the main process"))
+    else:
+        training.main_only(Other("cpu"), lambda: pytest.fail("not the main process"))
+
+
+# Wrappers
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """As `torch.compile` wraps it, without a compiler."""
+    return torch.compile(model, backend="eager")
+
+
+WRAPPERS = {
+    "compiled": compiled,
+    "parallel": nn.DataParallel,
+    "averaged": AveragedModel,
+    "both": lambda model: compiled(nn.DataParallel(model)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@torch.compiler.set_stance("force_eager")  # as wrapped, but nothing is compiled
+def test_checkpoints_do_not_depend_on_wrappers(wrap, tmp_path: Path) -> None:
+    go(denoiser_run(), folder=tmp_path / "plain")
+    model, objective, data = denoiser_run()
+    for state in go((wrap(model), objective, data), function=fit, folder=tmp_path / "wrapped"):
+        if state.step == 6:
+            break
+    names = saved(tmp_path / "plain")["model"].keys()
+    assert saved(tmp_path / "wrapped")["model"].keys() == names
+    go(denoiser_run(seed=1), folder=tmp_path / "wrapped", resume=True)
+    assert tiny.differences(saved(tmp_path / "plain"), saved(tmp_path / "wrapped")) == []
+    model, objective, data = denoiser_run(seed=2)
+    state = go((wrapped := wrap(model), objective, data), folder=tmp_path / "plain", resume=True)
+    assert state.step == CONFIG.steps
+    weights = plain_names(wrapped.state_dict())
+    assert tiny.differences(saved(tmp_path / "plain")["model"], weights) == []
 
 
 # Interrupts
@@ -463,6 +563,21 @@ def test_bfloat16_only_where_it_is_faster(has, seconds, expected, monkeypatch) -
         runtime, "_seconds", lambda run, name, device: 1.0 if name == "float32" else seconds
     )
     assert pick_precision(lambda precision: None, torch.device("cpu")) == expected
+
+
+def test_a_slow_machine_does_not_choose_the_precision(monkeypatch) -> None:
+    """The two take turns: whatever slows the first half of the runs down slows both alike."""
+    calls = []
+
+    def seconds(run, name, device):
+        calls.append(name)
+        busy = 3.0 if len(calls) <= 5 else 1.0
+        return busy * (1.0 if name == "float32" else 0.9)
+
+    monkeypatch.setattr(runtime, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(runtime, "_seconds", seconds)
+    assert pick_precision(lambda precision: None, torch.device("cpu")) == "float32"
+    assert calls == ["float32", "bfloat16"] * 5
 
 
 # Several processes
