@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
 from ldmlib.autoencoder_loss import AutoencoderLoss, AutoencoderLossConfig
 from ldmlib.data import ImageData
-from ldmlib.data_record import DataRecord
+from ldmlib.data_record import DataRecord, described
 from ldmlib.diffusion import Diffusion
 from ldmlib.environment import device_name
 from ldmlib.evaluation import FEWEST_HELD_OUT, Evaluator, evaluator_of
@@ -277,7 +277,7 @@ def train_latent_diffusion(
     check_writable(folder / "config.json")
     record = DataRecord.of(data, held_out, largest_key)
     say = print if runtime.is_main else _silent
-    say(f"Read {record}.")
+    say(described(data, held_out))
     with alone_in(folder, runtime):
         main_only(runtime, lambda: check_folder(folder, resume))
         recipe = _precision_of_run(recipe, data, folder, runtime)

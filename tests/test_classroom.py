@@ -15,7 +15,8 @@ from nbformat import NotebookNode
 
 import classroom
 import notebooks as tool
-from ldmlib.grading.context import needed, pieces, read
+from ldmlib.grading.context import needed, pieces
+from ldmlib.grading.names import read
 
 TWINS = sorted(path.stem for path in (tool.NOTEBOOKS / "py").glob("*.py"))
 CHECKS = Path(tool.ROOT, "ldmlib", "check")

@@ -78,7 +78,7 @@ def test_a_run_says_first_what_it_read_and_where_it_goes(ldm, pictures, tmp_path
     code, printed = train(ldm, pictures, out)
     lines = printed.splitlines()
     assert code == 0
-    assert lines[0].startswith("Read pictures: 16 RGB pictures of 32 x 32, 2 more held out;")
+    assert lines[0].startswith("Read pictures: 16 RGB pictures of 32 x 32; 2 more held out;")
     assert lines[0].endswith("3 classes: 0 a, 1 b, 2 c.")
     assert lines[1] == (f"Training on the CPU in float32; checkpoints and the model go to '{out}'.")
     assert f"ldm sample '{out}' --out" in lines[-1]  # can be pasted as it is
