@@ -22,19 +22,21 @@ def home_folder() -> Path | None:
 def expanded(path: PathLike) -> Path:
     """The path with a leading ``~`` or ``~name`` replaced by that user's home folder.
 
-    A name that no user has, as in ``~$notes.npz``, is a file's own name and stays as it is.
+    A name that no user has, as in ``~$notes.npz``, is a file's own name. Expanding a path again
+    changes nothing, so ``./~/x`` stays inside the present folder.
 
     Raises:
         ValueError: the path begins with ``~`` alone and there is no home folder: with a folder
             named ``~`` nobody would be served.
     """
-    expanded_path = Path(os.path.expanduser(path))
-    if expanded_path.parts[:1] == ("~",):
+    text = os.path.expanduser(os.fspath(path))
+    if Path(text).parts[:1] == ("~",) and text.startswith("~"):
         raise ValueError(
             f"{path}: ~ stands for the home folder, but this user has none. Set HOME to a folder, "
             "or give a path without ~"
         )
-    return expanded_path
+    begins_with_tilde = Path(text).parts[:1] and Path(text).parts[0].startswith("~")
+    return Path(text).absolute() if begins_with_tilde else Path(text)
 
 
 def cache_folder(variable: str = "LDMLIB_CACHE", part: str = "") -> Path:

@@ -47,7 +47,7 @@ def test_folders_called_by_numbers_are_asked_by_these(ldm, tmp_path) -> None:
     assert code == 0 and labels_in(out) == [11, 0]
     assert "--labels 12 is the class of that name, number 11" in printed
     code, _ = ldm("sample", tmp_path / "m", "--n", 2, "--out", out, "--labels", "0")
-    assert "there is no class '0' among 12 classes: 0 1, 1 2" in code
+    assert "there is no class '0' among 12 classes: 0 '1', 1 '2'" in code
 
 
 def test_an_unknown_class_is_named_with_the_known_ones(ldm, tmp_path) -> None:

@@ -207,8 +207,15 @@ def test_a_machine_without_a_gpu_is_never_asked_for_one(monkeypatch: pytest.Monk
 
 
 def test_the_reader_may_choose_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LDMLIB_DEVICE", "cuda:1")
-    assert best_device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LDMLIB_DEVICE", "cpu")
+    assert best_device() == torch.device("cpu")
+    last = torch.cuda.device_count() - 1
+    monkeypatch.setenv("LDMLIB_DEVICE", f"cuda:{last + 1}")
+    with pytest.raises(ValueError, match="cannot be used on this machine"):
+        best_device()
+    if last >= 0:
+        monkeypatch.setenv("LDMLIB_DEVICE", f"cuda:{last}")
+        assert best_device() == torch.device("cuda", last)
 
 
 @pytest.mark.slow

@@ -12,6 +12,17 @@ from ldmlib.grading import magics, names, worker
 from ldmlib.grading.context import needed, until_check
 
 BROKEN = "undefined_name + 1"
+
+
+@pytest.fixture(autouse=True)
+def _own_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the worker puts in place of IPython's shell is taken away again after each test."""
+    import IPython.core.getipython
+
+    for module in (IPython, IPython.core.getipython):
+        monkeypatch.setattr(module, "get_ipython", module.get_ipython)
+
+
 GLOBAL = "def set_it():\n    global d\n    d = 4"
 
 # Cells in order; together they make `d` equal to 4 when `check.d(d)` is evaluated.

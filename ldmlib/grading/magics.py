@@ -42,12 +42,18 @@ class Shell:
         if name in WRITING and line.split() and not Path(line.split()[-1]).exists():
             Path(line.split()[-1]).write_text(text, encoding="utf-8")
 
-    def __getattr__(self, name: str) -> Any:
-        return _nothing
+    def __getattr__(self, name: str) -> Nothing:
+        return Nothing()
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    """Do nothing."""
+class Nothing:
+    """Any other part of the shell (`events.register`, say): it can be called, to no effect."""
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+    def __getattr__(self, name: str) -> Nothing:
+        return self
 
 
 def parses(source: str) -> bool:
