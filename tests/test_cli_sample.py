@@ -47,7 +47,7 @@ def test_folders_called_by_numbers_are_asked_by_these(ldm, tmp_path) -> None:
     assert code == 0 and labels_in(out) == [11, 0]
     assert "--labels 12 is the class of that name, number 11" in printed
     code, _ = ldm("sample", tmp_path / "m", "--n", 2, "--out", out, "--labels", "0")
-    assert "there is no class '0' among 12 classes: 0 1, 1 2" in code
+    assert "there is no class '0' among 12 classes: 0 '1', 1 '2'" in code
 
 
 def test_an_unknown_class_is_named_with_the_known_ones(ldm, tmp_path) -> None:
@@ -106,7 +106,7 @@ def test_the_home_folder_is_written_out_once(ldm, tmp_path, monkeypatch) -> None
         (("--steps", "-1"), "at least 1 step"),
         (("--guidance", "nan"), "--guidance is a number"),
         (("--guidance", "inf"), "--guidance is a number"),
-        (("--sampler", "ddim", "--spacing", "leading", "--steps", "2000"), "at most 1000 steps"),
+        (("--sampler", "ddim", "--spacing", "leading", "--steps", "2000"), "at most 1,000 steps"),
         (("--steps", "1000000000"), "at most 100,000 steps"),
     ],
 )
