@@ -15,6 +15,7 @@ from ldmlib.cli.options import (
     Seed,
     check_asked,
     check_memory,
+    count,
     load_model,
 )
 from ldmlib.cli.sample import sample_with_bar
@@ -56,8 +57,17 @@ def evaluate(
         ldm = load_model(source, precision)
         report = report_on_model(ldm, data, n, steps, guidance, seed)
     print(report)
-    at = "" if report.floor_n is None else f", both at n = {report.floor_n:,}"
-    print(f"excess     {report.excess:8.2f}   FID - floor{at}; 0 is as close as real pictures are")
+    print(excess_line(report))
+
+
+def excess_line(report: Report) -> str:
+    """FID minus floor, with the interval that the FID has where both are at one n."""
+    if report.floor_n is None:
+        low, high = (value - report.floor for value in (report.fid.low, report.fid.high))
+        more = f"95 % interval {low:.2f} to {high:.2f}; FID - floor"
+    else:
+        more = f"FID - floor, both at n = {report.floor_n:,}"
+    return f"excess     {report.excess:8.2f}   {more}, 0 is as close as real pictures are"
 
 
 def report_on_file(source: str, data: str) -> Report:
@@ -69,17 +79,14 @@ def report_on_file(source: str, data: str) -> Report:
 
     file = from_npz(source)
     print(
-        f"Read {source}: {len(file):,} {colour(file.channels)} pictures of {file.size} x "
+        f"Read {source}: {count(len(file), colour(file.channels) + ' picture')} of {file.size} x "
         f"{file.size}; {listed(file.classes)}."
     )
     judge = evaluator_for(data, file.size)
     judge.check(len(file), file.channels)
     pictures = as_large_as_real(from_uint8(file.images), judge, data)
     say_copies(file.keys, "file's", judge)
-    labels = file.labels
-    if labels is not None and not same_classes(file.classes, judge, whole=False):
-        labels = None
-    return judge.report(pictures, labels)
+    return judge.report(pictures, labels_of_real(file.labels, file.classes, judge))
 
 
 def report_on_model(
@@ -104,8 +111,7 @@ def report_on_model(
     drawn = sample_with_bar(ldm, n, labels, steps, guidance, seed)
     pictures = as_large_as_real(drawn, judge, data)
     say_copies(content_keys(to_uint8(drawn)), "model's", judge)
-    comparable = labels is not None and same_classes(ldm.config.classes, judge)
-    return judge.report(pictures, labels if comparable else None)
+    return judge.report(pictures, labels_of_real(labels, ldm.config.classes, judge))
 
 
 def as_large_as_real(x: Tensor, judge: Evaluator, data: str) -> Tensor:
@@ -125,20 +131,25 @@ def as_large_as_real(x: Tensor, judge: Evaluator, data: str) -> Tensor:
     return resize(x, size)
 
 
-def same_classes(classes: tuple[str, ...], judge: Evaluator, whole: bool = True) -> bool:
-    """Whether labels mean the classes of the real pictures; if not, says what is left out.
+def labels_of_real(
+    labels: Tensor | None, classes: tuple[str, ...], judge: Evaluator
+) -> Tensor | None:
+    """Labels (n,) of classes as numbers of the real pictures' classes, matched by their names.
 
-    Without `whole` they may be the first of these: a file without names does not know the others.
+    None where a class is no class of these; then it says that no agreement is reported.
     """
+    import torch
+
     real = judge.train_data
-    if classes == (real.classes if whole else real.classes[: len(classes)]):
-        return True
-    if judge.network.config.num_classes > 1:  # else nothing is compared anyway
-        print(
-            f"The labels mean other classes than those of {real.name}, so that no agreement is "
-            "reported."
-        )
-    return False
+    if labels is None or judge.network.config.num_classes < 2:  # no classifier to agree with
+        return None
+    if set(classes) <= set(real.classes):
+        return torch.tensor([real.classes.index(name) for name in classes])[labels]
+    print(
+        f"The labels mean other classes than those of {real.name}, so that no agreement is "
+        "reported."
+    )
+    return None
 
 
 def say_data(ldm: LatentDiffusion, judge: Evaluator) -> None:
