@@ -23,6 +23,8 @@ from ldmlib.places import cache_folder
 from ldmlib.rng import seeded
 
 MANIFOLD_POINTS = 5000  # precision and recall compare every point with every other
+BORDERED = ("mnist", "fashion_mnist", "kmnist")  # 28 x 28 in their files, padded to 32 x 32
+BORDERED_FROM = 28
 FEWEST_HELD_OUT = 20  # real pictures that no model has seen; below that, scores say nothing
 
 
@@ -77,7 +79,9 @@ class Report:
             f"FID        {self.fid.value:8.2f}   95 % interval {self.fid.low:.2f} to "
             f"{self.fid.high:.2f}",
             f"floor      {self.floor:8.2f}   real held-out pictures at {floor_n}",
-            f"ratio      {self.ratio:8.2f}   FID / floor{both}",
+            f"ratio      {self.ratio:8.2f}   FID / floor{both}"
+            if self.floor > 0
+            else "ratio      no score: the floor is 0",
             f"KID x 1000 {1000 * self.kid:8.2f}   unbiased, 0 is best, may be negative",
             f"precision  {self.precision:8.3f}   real: {self.floor_precision:.3f}",
             f"recall     {self.recall:8.3f}   real: {self.floor_recall:.3f}",
@@ -238,26 +242,48 @@ def restoration_scores(
 
 
 def evaluator_for(
-    source: str, size: int | None = None, record: DataRecord | None = None
+    source: str,
+    size: int | None = None,
+    record: DataRecord | None = None,
+    enlarge: bool = False,
 ) -> Evaluator:
     """The evaluator for a data set by name, a folder, or an .npz file.
 
     MNIST is judged by its own classifier, everything else by `RandomFeatures`.
 
     Args:
-        size: of the pictures to be judged; real ones are read at that size if they are not smaller.
-            MNIST stays as it is, 32 x 32.
-        record: the data of the model that is judged. If they bear the name of these, none of the
-            pictures that the model was trained on counts as held out, even if others were added.
+        size: of the pictures to be judged; real ones are read at that size if they are larger.
+            MNIST stays as it is, 32 x 32, and so do sets that got their border (`borders`).
+        record: the data of the model that is judged. None of the pictures that it was trained on
+            counts as held out, even if others were added, or their folder has another name by now.
+        enlarge: read real pictures at `size` even if they are smaller, as a training did.
     """
     if source == "mnist":
         return mnist_evaluator()
-    train, held_out, key = load_parts(source)
-    if record is not None and record.name == train.name:
-        key = record.largest_held_out_key
-    smaller = size if size is not None and size < train.size else None
-    train, held_out, _ = load_parts(source, smaller, key)
+    key = None if record is None else record.largest_held_out_key
+    train, held_out = _divided(source, None, key)
+    other = size is not None and (size < train.size or (enlarge and size > train.size))
+    if other and not borders(source, size):
+        train, held_out = _divided(source, size, key)
     return evaluator_of(train, held_out)
+
+
+def borders(source: str, size: int) -> bool:
+    """Whether pictures of that size lack only the black border that this data set got when read."""
+    return source in BORDERED and size == BORDERED_FROM
+
+
+def _divided(source: str, size: int | None, largest_key: int | None) -> tuple[ImageData, ImageData]:
+    """Training and held-out pictures, divided by a model's key unless that leaves one part empty.
+
+    Then they are other pictures than the model's.
+    """
+    try:
+        return load_parts(source, size, largest_key)[:2]
+    except ValueError:
+        if largest_key is None:
+            raise
+        return load_parts(source, size)[:2]
 
 
 def evaluator_of(train: ImageData, held_out: ImageData, cache: bool = True) -> Evaluator:

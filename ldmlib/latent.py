@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from ldmlib.autoencoder import Autoencoder
 from ldmlib.diffusion import Diffusion
 from ldmlib.features import in_batches
-from ldmlib.latent_config import LatentDiffusionConfig
+from ldmlib.latent_config import Labels, LatentDiffusionConfig
 from ldmlib.places import expanded
 from ldmlib.pretrained import CONFIG, WEIGHTS, build, load_pair, save_pair
 from ldmlib.rng import per_sample_generators, seeded
@@ -26,6 +25,8 @@ from ldmlib.unet import UNet
 from ldmlib.wrappers import plain_names
 
 BUNDLED = ("mnist", "mnist_pixels", "emoji", "mnist_enlarges", "mnist_fills_holes")
+MOST_GUIDANCE = 1000  # far above it, numbers no longer fit into float32
+PRECISIONS = ("float32", "bfloat16")
 
 
 class LatentDiffusion(nn.Module):
@@ -117,7 +118,7 @@ class LatentDiffusion(nn.Module):
     def sample(
         self,
         n: int,
-        labels: Tensor | list[int] | int | None = None,
+        labels: Labels | None = None,
         steps: int | None = None,
         guidance: float | None = None,
         seed: int = 0,
@@ -131,8 +132,8 @@ class LatentDiffusion(nn.Module):
         """Draw n pictures, (n, C, H, W) float32 in [-1, 1], on the CPU.
 
         Args:
-            labels: a class for all or one for each; None draws them as often as in training
-                (`draw_labels`); -1 leaves the class open.
+            labels: a class for all or one for each, by number or name; None draws them as often as
+                in training (`draw_labels`); -1 or "any" leaves the class open.
             prompt: for a model that is asked in words, one for all or one for each; None draws
                 anything.
             steps: steps of the sampler; more is slower and not always better.
@@ -171,7 +172,7 @@ class LatentDiffusion(nn.Module):
     def film(
         self,
         n: int,
-        labels: Tensor | list[int] | int | None = None,
+        labels: Labels | None = None,
         steps: int | None = None,
         guidance: float | None = None,
         seed: int = 0,
@@ -220,8 +221,10 @@ class LatentDiffusion(nn.Module):
         if guidance is None:
             guidance = 1.0 if cond is None else self.config.guidance
             interval = self.config.guidance_interval
-        if not math.isfinite(guidance):
-            raise ValueError(f"guidance is a number, 1 for none, not {guidance}")
+        if not abs(guidance) <= MOST_GUIDANCE:  # nan and inf among them
+            raise ValueError(
+                f"guidance is a number, 1 for none and {MOST_GUIDANCE:,} at most, not {guidance}"
+            )
         predict = predictor(self.diffusion, denoise or self.denoise, cond, guidance, interval)
         on_pixels = self.config.autoencoder.factor == 1
         return clipped(predict, self.diffusion.curves) if on_pixels else predict
@@ -234,6 +237,11 @@ class LatentDiffusion(nn.Module):
         return output.float().to(x.device)
 
     def _autocast(self) -> torch.autocast:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision is {' or '.join(PRECISIONS)}, not {self.precision!r}; to draw with "
+                "weights of another type, convert the model: model.half()"
+            )
         half = self.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 

@@ -146,19 +146,45 @@ class LatentDiffusionConfig:
             labels: numbers or names of classes, see `class_number`.
 
         Raises:
-            ValueError: the model has no classes, or not these, or the number is another.
+            TypeError: labels are neither whole numbers nor names.
+            ValueError: the model has no classes, or not these, or learned nothing of one of them,
+                or there are not n labels.
         """
         if self.tokenizer is not None:
             raise ValueError('this model is asked in words: prompt="red apple", not labels')
         if not self.classes:
             raise ValueError("this model was trained without labels: leave labels out")
+        numbers = self._as_numbers(labels)
+        if numbers.dtype == torch.bool:  # torch.where would make numbers of it
+            return check_labels(numbers, len(self.classes), n)
+        known = check_labels(torch.where(numbers == -1, 0, numbers), len(self.classes), n)
+        known = torch.where(numbers == -1, -1, known)
+        self._check_seen(known)
+        return known
+
+    def _as_numbers(self, labels: Labels) -> Tensor:
+        if not isinstance(labels, (str, Tensor)) and hasattr(labels, "tolist"):
+            labels = labels.tolist()  # NumPy's arrays, pandas' columns
         if isinstance(labels, str):
             labels = self.class_number(labels)
         elif isinstance(labels, (list, tuple)):
             labels = [self.class_number(x) if isinstance(x, str) else x for x in labels]
-        labels = torch.as_tensor(labels)
-        known = check_labels(torch.where(labels == -1, 0, labels), len(self.classes), n)
-        return torch.where(labels == -1, -1, known)
+        try:
+            return torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"labels: expected numbers or names of classes, got {labels!r:.60}"
+            ) from error
+
+    def _check_seen(self, labels: Tensor) -> None:
+        """Raise a ValueError if there were no pictures of one of the classes in the training."""
+        unseen = [i for i, share in enumerate(self.class_weights) if share == 0]
+        asked = [self.classes[i] for i in unseen if bool((labels == i).any())]
+        if asked:
+            raise ValueError(
+                f"the model learned from no picture of class {asked[0]!r}, so it cannot draw it; "
+                f"ask for another one of {listed(self.classes)}"
+            )
 
     def class_number(self, name: str) -> int:
         """The number of a class by its name, or by its number as text; -1 for "any".
@@ -169,19 +195,33 @@ class LatentDiffusionConfig:
         Raises:
             ValueError: there is no such class; the message lists the classes.
         """
+        named = self.number_of_name(name)
+        if named is not None:
+            return named
         name = name.strip()
-        if name in self.classes:
-            return self.classes.index(name)
         if name == "-1" or _folded(name) == "any":
             return -1
         if name.isdecimal() and int(name) < len(self.classes) and not self._numbered():
             return int(name)
-        alike = [i for i, known in enumerate(self.classes) if _folded(known) == _folded(name)]
-        if len(alike) == 1:
-            return alike[0]
-        close = difflib.get_close_matches(name, self.classes, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        folded = {_folded(known): known for known in self.classes}
+        close = difflib.get_close_matches(_folded(name), folded, 1) if not name.isdecimal() else []
+        hint = f"; did you mean {folded[close[0]]!r}?" if close else ""
         raise ValueError(f"there is no class {name!r} among {listed(self.classes)}{hint}")
+
+    def number_of_name(self, name: str) -> int | None:
+        """The number of the class that is called so, None if there is none or more than one.
+
+        Capitals, Unicode form and spaces around it matter only where another name differs in
+        nothing else. Of classes that all are called by numbers, "01" is "1".
+        """
+        for written in (name, name.strip()):
+            if written in self.classes:
+                return self.classes.index(written)
+        same = _folded
+        if name.strip().isdecimal() and self._numbered():
+            same = int
+        alike = [i for i, known in enumerate(self.classes) if same(known) == same(name)]
+        return alike[0] if len(alike) == 1 else None
 
     def _numbered(self) -> bool:
         """Whether all classes have numbers as names, which then are what a number means."""
@@ -189,4 +229,4 @@ class LatentDiffusionConfig:
 
 
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold())

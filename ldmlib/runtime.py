@@ -36,14 +36,16 @@ def _named_device(name: str) -> torch.device:
     """The device of that name, if it is one and this machine has it."""
     try:
         device = torch.device(name)
+        if device.type == "meta":  # it has shapes only: nothing would be computed
+            raise NotImplementedError("meta holds no numbers")
         torch.empty(0, device=device)  # an unknown kind, a driver or a card that is missing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         here = ["cpu", *gpus, *["mps"] * torch.backends.mps.is_available()]
         raise ValueError(
-            f"LDMLIB_DEVICE is set to {name!r}, which cannot be used on this machine. Expected "
-            f"one of: {', '.join(here)} (cuda or cuda:0 is an NVIDIA GPU, mps is Apple's); or "
-            "unset LDMLIB_DEVICE, and the best device is chosen"
+            f"LDMLIB_DEVICE is set to {name!r}, which cannot be used on this machine. It may be "
+            f"{' or '.join(here)} here (elsewhere also cuda, or cuda:1 for the second GPU, or mps "
+            "for Apple's GPU). Leave it unset, and the best device is chosen"
         ) from error
     return device
 
@@ -126,7 +128,10 @@ def has_bfloat16(device: torch.device) -> bool:
         # PyTorch's own questions to the processor; old releases lack some of them.
         asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name)() for name in asked if hasattr(torch.cpu, name))
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # on Arm it asks the processor
+    try:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # on Arm it asks the processor
+    except (AttributeError, RuntimeError):  # PyTorch without oneDNN
+        return False
 
 
 def pick_precision(run: Callable[[str], None], device: torch.device, repeats: int = 5) -> str:

@@ -56,8 +56,8 @@ def leading(steps: int, schedule: Schedule) -> Tensor:
     _check_steps(steps)
     if steps > REFERENCE_STEPS:
         raise ValueError(
-            f"leading spacing takes its times from a table of {REFERENCE_STEPS}, so it has at most "
-            f"{REFERENCE_STEPS} steps, not {steps}; take fewer steps, or trailing spacing"
+            f"leading spacing takes its times from a table of {REFERENCE_STEPS:,}, so it has at "
+            f"most {REFERENCE_STEPS:,} steps, not {steps:,}; take fewer steps, or trailing spacing"
         )
     looks = torch.arange(steps - 1, -1, -1, dtype=torch.float64) / steps
     return _and_zero(looks + 1 / REFERENCE_STEPS)

@@ -611,9 +611,13 @@ def test_ldm_edit_says_what_it_changes_first(ldm, saved, tmp_path: Path) -> None
     assert "c.png is 30 x 20 pixels: cropped to the central square and resized to 8 x 8." in said
     assert "c.png is in colour, the model draws in grey" in said
     mask = saved["plain"].parent / "m.png"
-    from ldmlib.edit_files import read_mask
+    from ldmlib.mask_files import fit_mask, read_mask
 
-    assert read_mask(mask, 20, 30, 8).sum() in (1, 2, 4)  # it did not get lost
+    assert fit_mask(read_mask(mask), torch.zeros(1, 3, 20, 30), 8).sum() in (
+        1,
+        2,
+        4,
+    )  # it did not get lost
 
 
 @pytest.mark.parametrize(
@@ -632,7 +636,7 @@ def test_ldm_edit_says_what_it_changes_first(ldm, saved, tmp_path: Path) -> None
         (("plain", "text.png"), "no picture that can be read"),
         (("plain", "x.png", "--mask", "low.png"), "8 x 8 pixels, not 8 x 5"),
         (("plain", "x.png", "--mask", "grey.png"), "100% of this picture is neither"),
-        (("plain", "x.png", "--mask", "x.npz"), "not 6 pictures"),
+        (("plain", "x.png", "--mask", "x.npz"), "not 6 masks of 8 x 8"),
         (("plain", "x.png", "--mask", "text.png"), "no picture that can be read"),
         (("holes", "x.png"), "say where with --mask"),
         (("small", "x.png", "--mask", "mask.png"), "neither --mask nor --strength"),

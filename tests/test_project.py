@@ -43,7 +43,7 @@ ORDER = (
     *("interchange_names", "interchange_settings", "interchange"),
     *("latent", "gan_model"),
     *("gan_training", "metrics", "evaluation", "run_record", "recipes", "distillation"),
-    *("conditioning", "editing", "edit_files"),
+    *("conditioning", "mask_files", "editing", "edit_files"),
     *("presets", "text_to_image", "model_cards", "emoji_weights"),
     *("edit_weights", "weights", "onnx_export"),
     *("assignments", "plotting", "widgets", "check"),

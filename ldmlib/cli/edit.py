@@ -33,7 +33,9 @@ def edit(
         float | None,
         typer.Option(help="0 keep all, 1 draw all anew; default 0.6, with --mask 1"),
     ] = None,
-    mask: Annotated[Path | None, typer.Option(help="picture: white is drawn anew")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="picture, or .npy or .npz file: white (True) is drawn anew")
+    ] = None,
     labels: LabelNames = None,
     prompt: Annotated[str | None, typer.Option(help='words, such as "red apple"')] = None,
     style: Annotated[str | None, typer.Option(help="twemoji, noto or fluent")] = None,
@@ -43,13 +45,14 @@ def edit(
     precision: PrecisionOption = Precision.float32,
 ) -> None:
     """Redraw pictures: as a whole, a hole in them (--mask), or larger, if the model can."""
-    from ldmlib.edit_files import edit_file, read_any
+    from ldmlib.edit_files import edit_file, read_given
+    from ldmlib.mask_files import read_mask
 
     check_asked(steps=steps, guidance=guidance, strength=strength)
     out = output_file(out)
-    for path in filter(None, (pictures, mask)):
-        read_any(path)  # a file that cannot be read is named before the model is loaded
+    given = read_given(pictures)  # a file that cannot be read is named before the model is loaded
+    hole = None if mask is None else read_mask(mask)
     how = {"prompt": styled_prompt(prompt, style, labels), "steps": steps, "guidance": guidance}
     ldm = load_model(model, precision)
     asked = None if labels is None else partial(parsed_labels, labels, ldm.config)
-    edit_file(ldm, pictures, out, mask, strength, asked, seed=seed, **how)
+    edit_file(ldm, given, out, hole, strength, asked, seed=seed, **how)

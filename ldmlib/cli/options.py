@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +47,7 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         help="bfloat16 is about twice as fast where the processor has it, and slower where not; "
-        "it changes about one pixel in six, by up to 30 of 255 grey levels",
+        "it changes about one pixel in six, by up to 50 of 255 grey levels",
     ),
 ]
 
@@ -88,19 +87,28 @@ def check_asked(
     steps: int | None = None,
     guidance: float | None = None,
     strength: float | None = None,
+    spacing: Spacing = Spacing.trailing,
 ) -> None:
     """Find numbers that cannot be meant before anything is loaded; None stands for the default.
 
     Raises:
-        ValueError: n or steps below 1, guidance or strength that is no number, strength outside
-            [0, 1].
+        ValueError: n or steps below 1, more steps than the spacing has, guidance or strength that
+            is no number or out of range.
     """
+    from ldmlib.latent import MOST_GUIDANCE
+    from ldmlib.schedule import Schedule
+    from ldmlib.spacing import spaced_times
+
     if n is not None and n < 1:
         raise ValueError(f"--n is the number of pictures, 1 or more, not {n}")
     if steps is not None and steps < 1:
         raise ValueError(f"--steps: the sampler needs at least 1 step, not {steps}")
-    if guidance is not None and not math.isfinite(guidance):
-        raise ValueError(f"--guidance is a number, 1 for none, not {guidance}")
+    if steps is not None:
+        spaced_times(spacing.value, steps, Schedule())
+    if guidance is not None and not 0 <= guidance <= MOST_GUIDANCE:  # nan is outside, too
+        raise ValueError(
+            f"--guidance is a number from 0 to {MOST_GUIDANCE:,}, 1 for none, not {guidance}"
+        )
     if strength is not None and not 0 <= strength <= 1:
         raise ValueError(f"--strength is 0 (keep all) to 1 (draw all anew), not {strength}")
 
@@ -125,7 +133,7 @@ def output_file(path: Path) -> Path:
 def parsed_labels(text: str | None, config: LatentDiffusionConfig, n: int) -> Tensor | None:
     """``"3"`` -> 3 for all; ``"cat,dog"`` -> these in turn, n in all; None -> None.
 
-    A name with a comma in it stands in double quotes, as in a CSV file.
+    In a list a name with a comma in it stands in double quotes, as in a CSV file.
 
     Raises:
         ValueError: the model has no such class, or no classes.
@@ -134,12 +142,25 @@ def parsed_labels(text: str | None, config: LatentDiffusionConfig, n: int) -> Te
 
     if text is None:
         return None
-    names = next(csv.reader([text], skipinitialspace=True), [])
-    values = torch.cat([config.labels(name, 1) for name in names or [text]])
-    for name, value in zip(names, values.tolist(), strict=False):
+    names = [text] if config.number_of_name(text) is not None else _listed_names(text)
+    values = torch.cat([config.labels(name, 1) for name in names])
+    for name, value in zip(names, values.tolist(), strict=True):
         if name.strip().isdecimal() and int(name) != value:
             print(f"--labels {name.strip()} is the class of that name, number {value}.")
     return values.repeat(-(-n // len(values)))[:n]
+
+
+def _listed_names(text: str) -> list[str]:
+    try:
+        names = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise ValueError(f"--labels {text!r} is no list of names: {error}") from error
+    if not all(name.strip() for name in names) or not names:
+        raise ValueError(
+            "--labels takes classes with one comma between them, such as cat or 0,1,2, not "
+            f"{text!r}"
+        )
+    return names
 
 
 def describe_model(ldm: LatentDiffusion, source: str) -> str:
@@ -151,8 +172,10 @@ def describe_model(ldm: LatentDiffusion, source: str) -> str:
     asked = "asked in words" if config.tokenizer is not None else listed(config.classes)
     data = "training data not recorded" if config.data is None else f"trained on {config.data.name}"
     emulated = ldm.precision == "bfloat16" and not has_bfloat16(ldm.device)
+    does = f"enlarges {config.enlarges} x {config.enlarges} to " if config.enlarges else ""
+    does = "fills holes in " if config.fills_holes else does
     return (
-        f"Loaded {source}: {colour(config.autoencoder.channels)} pictures of {config.size} x "
+        f"Loaded {source}: {does}{colour(config.autoencoder.channels)} pictures of {config.size} x "
         f"{config.size}, {asked}; {data}; computes in {ldm.precision}"
         f"{' (emulated here, so slowly)' if emulated else ''} on {device_name(ldm.device)}."
     )
@@ -167,6 +190,23 @@ def load_model(source: str, precision: Precision) -> LatentDiffusion:
     ldm.precision = precision.value
     print(describe_model(ldm, source))
     return ldm
+
+
+def check_memory(ldm: LatentDiffusion, n: int) -> None:
+    """Refuse more pictures than this machine's memory holds: all are kept until the end.
+
+    Raises:
+        ValueError: so many do not fit; the message says how much memory they would take.
+    """
+    from ldmlib.environment import memory_bytes
+
+    numbers = n * ldm.config.autoencoder.channels * ldm.config.size**2
+    needed, there = 9 * numbers, memory_bytes()  # as float32 twice, and as 8 bits
+    if there is not None and needed > there:
+        raise ValueError(
+            f"--n {n:,} pictures would take {needed / 2**30:,.0f} GB of memory, and this machine "
+            f"has {there / 2**30:,.0f} GB; draw fewer, or several parts with other seeds"
+        )
 
 
 def count(number: int, noun: str) -> str:

@@ -18,6 +18,7 @@ from ldmlib.cli.options import (
     Seed,
     Spacing,
     check_asked,
+    check_memory,
     count,
     load_model,
     output_file,
@@ -58,7 +59,7 @@ def sample(
     """
     from ldmlib.images import save_npz, save_png
 
-    check_asked(n, steps, guidance)
+    check_asked(n, steps, guidance, spacing=spacing)
     out = output_file(out)
     prompt = styled_prompt(prompt, style, labels)
     ldm = load_model(model, precision)
@@ -99,20 +100,3 @@ def sample_with_bar(
             pictures.append(ldm.sample(some, chosen, steps, guidance, seed, start=start, **how))
             bar.update(some)
     return torch.cat(pictures)
-
-
-def check_memory(ldm: LatentDiffusion, n: int) -> None:
-    """Refuse more pictures than this machine's memory holds: they are kept until they are saved.
-
-    Raises:
-        ValueError: so many do not fit; the message says how much memory they would take.
-    """
-    from ldmlib.environment import memory_bytes
-
-    numbers = n * ldm.config.autoencoder.channels * ldm.config.size**2
-    needed, there = 9 * numbers, memory_bytes()  # as float32 twice, and as 8 bits
-    if there is not None and needed > there:
-        raise ValueError(
-            f"--n {n:,} pictures would take {needed / 2**30:,.0f} GB of memory, and this machine "
-            f"has {there / 2**30:,.0f} GB; draw them in several calls with other seeds"
-        )
