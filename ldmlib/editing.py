@@ -24,12 +24,13 @@ from torch import Tensor
 from ldmlib.conditioning import beside, check_mask, latent_mask, patched, shown_hole, shown_small
 from ldmlib.images import check_images
 from ldmlib.latent import LatentDiffusion
+from ldmlib.latent_config import Labels
 from ldmlib.repaint import led, places
 from ldmlib.rng import Generator, per_sample_generators, randn_like
 from ldmlib.samplers import Predict, Sampler, get_sampler
 from ldmlib.sampling import initial_noise, sample
 from ldmlib.schedule import Schedule, per_image
-from ldmlib.spacing import cut, spaced_times
+from ldmlib.spacing import check_whole, cut, spaced_times
 
 Ask = Callable[..., Predict]  # ask(shown=None): what a sampler calls, of a part of the pictures
 INVERTIBLE = ("euler", "heun")  # samplers whose steps can also be walked upwards
@@ -40,7 +41,8 @@ class Options:
     """How to ask, and how to step: for every function here, as in `LatentDiffusion.sample`.
 
     Args:
-        labels, prompt: one for all pictures or one for each; None leaves open what is drawn.
+        labels, prompt: one for all pictures or one for each, labels by number or name; None leaves
+            open what is drawn.
         steps: of the grid from 1 to 0; an edit that begins at a later time takes its last ones.
         guidance: None is the model's own, if there are labels or a prompt.
         sampler, spacing: names (or a function); None is the function's own choice.
@@ -48,7 +50,7 @@ class Options:
         batch_size: pictures at a time.
     """
 
-    labels: Tensor | list[int] | int | None = None
+    labels: Labels | None = None
     prompt: str | list[str] | None = None
     steps: int | None = None
     guidance: float | None = None
@@ -258,6 +260,7 @@ def noised(model: LatentDiffusion, z: Tensor, t: float, generator: Generator) ->
 @torch.no_grad()
 def _in_parts(model: LatentDiffusion, n: int, how: Options, edit: Callable[..., Tensor]) -> Tensor:
     """Latents on the CPU that ``edit(part, ask, generators)`` makes of each part of n pictures."""
+    check_whole(how.batch_size, "batch_size", "pictures at a time")
     cond, done, was_training = how.condition(model, n), [], model.training
     model.eval()
     try:

@@ -17,6 +17,8 @@ kept for comparison: the noise it starts from belongs to t = 1, where it never l
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -116,8 +118,20 @@ def _and_zero(looks: Tensor) -> Tensor:
     return torch.cat([looks, looks.new_zeros(1)])
 
 
+def check_whole(number: int, name: str, of: str) -> None:
+    """Raise unless `number`, an argument called `name`, can be the number of something.
+
+    Raises:
+        TypeError, ValueError: no whole number, or less than 1.
+    """
+    if isinstance(number, bool) or not isinstance(number, Integral):  # NumPy's integers, too
+        raise TypeError(f"{name} is the number of {of}, a whole number, not {number!r}")
+    if number < 1:
+        raise ValueError(f"{name} is the number of {of}, 1 or more, not {number}")
+
+
 def _check_steps(steps: int) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int):
+    if isinstance(steps, bool) or not isinstance(steps, Integral):  # NumPy's integers, too
         raise TypeError(f"steps is the whole number of steps of the sampler, not {steps!r}")
     if steps < 1:
         raise ValueError(f"sampling needs at least 1 step, not {steps}")

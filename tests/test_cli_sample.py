@@ -220,3 +220,22 @@ def test_spaces_and_capitals_in_a_device_do_not_matter(ldm, monkeypatch) -> None
     monkeypatch.setenv("LDMLIB_DEVICE", " CPU ")
     code, printed = ldm("info")
     assert code == 0 and "computes on the CPU" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"n": 2.0}, TypeError, "n is the number of pictures, a whole number, not 2.0"),
+        ({"n": "2"}, TypeError, "not '2'"),
+        ({"n": True}, TypeError, "not True"),
+        ({"n": 0}, ValueError, "1 or more, not 0"),
+        ({"n": 2, "batch_size": 0}, ValueError, "batch_size is the number of pictures at a time"),
+        ({"n": 2, "batch_size": -5}, ValueError, "1 or more, not -5"),
+        ({"n": 2, "batch_size": 1.5}, TypeError, "batch_size"),
+    ],
+)
+def test_numbers_of_pictures_are_whole(options, error, said) -> None:
+    model = LatentDiffusion(config_of("cat"))
+    assert model.sample(np.int64(2), "cat", steps=np.int32(1)).shape == (2, 1, 8, 8)
+    with pytest.raises(error, match=said):
+        model.sample(**options)

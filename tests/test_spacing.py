@@ -119,3 +119,24 @@ def test_every_spacing_needs_a_step(spacing: str, steps: int) -> None:
 def test_unknown_spacings_list_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'even'; known are trailing, linspace, leading, karras"):
         spaced_times("even", 5, Schedule("flow"))
+
+
+@spacings
+def test_grids_at_the_ends_of_what_is_asked(spacing: str) -> None:
+    """As many steps as the table has, one less, one more; and NumPy's whole numbers."""
+    import numpy as np
+
+    for steps in (1, 999, 1000, np.int64(7)):
+        times = spaced_times(spacing, steps, Schedule("linear"))
+        assert len(times) == steps + 1 and times[0] <= 1 and times[-1] == 0
+        assert bool((times.diff() < 0).all())
+    if spacing == "leading":
+        with pytest.raises(ValueError, match="at most 1,000 steps, not 1,001"):
+            spaced_times(spacing, 1001, Schedule("linear"))
+    else:
+        assert len(spaced_times(spacing, 1001, Schedule("linear"))) == 1002
+    with pytest.raises(ValueError, match="steps, not 1,000,000"):
+        spaced_times(spacing, 10**6, Schedule("linear"))
+    for steps in (2.5, 5.0, float("nan"), "5", True, None):
+        with pytest.raises(TypeError, match="whole number of steps"):
+            spaced_times(spacing, steps, Schedule("linear"))
