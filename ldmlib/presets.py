@@ -51,9 +51,9 @@ def mnist_bundled(seed: int = 0) -> Recipe:
 def mnist_vae(seed: int = 0) -> Recipe:
     """A VAE to draw from, without a denoiser: heavier KL, a latent of 64 numbers (notebook 07)."""
     return Recipe(
-        autoencoder=AutoencoderConfig(latent_channels=4, widths=(32, 64, 128)),
+        autoencoder=AutoencoderConfig(latent_channels=4, widths=(16, 32, 64)),
         autoencoder_loss=AutoencoderLossConfig("l2", kl=2.0, perceptual=0.0),
-        autoencoder_training=TrainConfig(steps=500, batch_size=64, lr=3e-3, ema=0.98, seed=seed),
+        autoencoder_training=TrainConfig(steps=800, batch_size=32, lr=3e-3, ema=0.98, seed=seed),
     )
 
 
