@@ -191,13 +191,12 @@ class ImageData(Dataset):
                 largest_key = int(different[-2])  # many copies of one picture
         chosen = self.keys <= largest_key
         if bool(chosen.all()) or not bool(chosen.any()):
-            differ = len(self.keys.unique())
             why = (
                 f"the division of an earlier training puts all of these {len(self):,} pictures "
                 "on one side; are they other pictures than those?"
                 if given
-                else f"of {len(self):,} pictures {differ:,} differ, so that they cannot be divided "
-                "into some to learn from and others to check with; add more"
+                else f"all {len(self):,} pictures are the same, so that they cannot be divided "
+                "into some to learn from and others to check with; add other pictures"
             )
             raise ValueError(f"{self.name}: {why}")
         return self.subset(chosen), self.subset(~chosen), largest_key
