@@ -53,7 +53,7 @@ bench:  ## measure the recipe and its peers: tests/bench/results.json and a figu
 
 weights:  ## retrain every bundled weight with the course's own code
 	@$(SETUP) lab
-	$(PY) -m ldmlib.weights
+	$(PY) -m ldmlib.bundled
 
 notebooks:  ## run notebooks from their py twins and store the outputs
 	@$(SETUP) lab,test

@@ -22,7 +22,7 @@ __all__ = ["LatentDiffusion", "__version__"]
 
 def __getattr__(name: str):
     if name == "LatentDiffusion":  # imported when first asked for: `import ldmlib` stays quick
-        from ldmlib.latent import LatentDiffusion
+        from ldmlib.latent.model import LatentDiffusion
 
         return LatentDiffusion
     raise AttributeError(f"module 'ldmlib' has no attribute {name!r}")

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .files import PathLike, save_bytes
+from ldmlib.storage.files import save_bytes
+from ldmlib.storage.places import PathLike
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGB with opacity
 

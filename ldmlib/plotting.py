@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from ldmlib import images
-from ldmlib.schedule import NAMES, Schedule
+from ldmlib.diffusion.schedule import NAMES, Schedule
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe-Ito
 STYLES = ("-", "--", "-.", ":")

@@ -16,22 +16,26 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from ldmlib import gan_training, recipes
 from ldmlib.data import mnist
-from ldmlib.evaluation import Evaluator, evaluator_of
-from ldmlib.features import ClassifierConfig, RandomFeatures, bundled_classifier
-from ldmlib.gan_model import Gan, PlayersConfig
-from ldmlib.image_data import ImageData
+from ldmlib.data.dataset import ImageData
+from ldmlib.evaluation.evaluator import Evaluator, evaluator_of
+from ldmlib.gan.model import Gan, PlayersConfig
+from ldmlib.gan.train import GanLossConfig, GanRecipe, build, train_gan
 from ldmlib.images import to_uint8
-from ldmlib.latent import LatentDiffusion
+from ldmlib.latent.model import LatentDiffusion
+from ldmlib.latent.recipes import Recipe
+from ldmlib.latent.stages import assemble, reconstruction_report, train_denoiser
+from ldmlib.networks.classifier import ClassifierConfig, RandomFeatures, bundled_classifier
 from ldmlib.runtime import best_device
-from ldmlib.training import TrainConfig, describe_speed, fit, train
+from ldmlib.training.classifier import train_classifier
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.run import describe_speed, fit, train
 from other_device import MixedDevices, other_device
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(steps=3, batch_size=6, precision="float32", lr=1e-3, log_every=1)
 PLAYERS = PlayersConfig(size=8, noise=4, widths=(8, 8), judge_widths=(8, 8), fold=1, spectral=False)
-GAN = gan_training.GanRecipe(PLAYERS, gan_training.GanLossConfig(r1_every=2), CONFIG)
+GAN = GanRecipe(PLAYERS, GanLossConfig(r1_every=2), CONFIG)
 
 
 def places(*networks: nn.Module) -> set[str]:
@@ -44,12 +48,12 @@ def data(n: int = 80) -> ImageData:
     return ImageData(to_uint8(tiny.pictures(n)), tiny.labels(n), name="tiny")
 
 
-def diffusion_model() -> tuple[LatentDiffusion, recipes.Recipe]:
+def diffusion_model() -> tuple[LatentDiffusion, Recipe]:
     """A small model of both stages, untrained but random in every layer."""
     first = tiny.autoencoder()
     config = replace(tiny.unet().config, in_channels=2)
-    recipe = recipes.Recipe(first.config, unet=config, training=CONFIG)
-    model = recipes.assemble(data(), first, recipe)
+    recipe = Recipe(first.config, unet=config, training=CONFIG)
+    model = assemble(data(), first, recipe)
     tiny.randomised(model.denoiser)
     return model.eval(), recipe
 
@@ -84,8 +88,8 @@ def training_an_autoencoder(device: torch.device) -> Tensor:
 
 def training_a_gan(device: torch.device) -> Tensor:
     """The game with its penalty, and drawing from what it made."""
-    gan = gan_training.build(GAN)
-    gan_training.train_gan(gan, tiny.pictures(20), GAN, progress=False)
+    gan = build(GAN)
+    train_gan(gan, tiny.pictures(20), GAN, progress=False)
     assert gan.device == CPU
     drawn = gan.to(device).sample(3)
     assert drawn.device == CPU and gan.decode(gan.encode(drawn)).device == CPU
@@ -94,7 +98,7 @@ def training_a_gan(device: torch.device) -> Tensor:
 
 def training_a_classifier(device: torch.device) -> Tensor:
     config = ClassifierConfig(1, tiny.CLASSES, (8, 8), 12)
-    state = recipes.train_classifier(data(), config, steps=3, progress=False)
+    state = train_classifier(data(), config, steps=3, progress=False)
     return state.model.features(tiny.pictures(4)).detach()
 
 
@@ -103,9 +107,9 @@ def both_stages_in_a_row(device: torch.device) -> Tensor:
     model, recipe = diffusion_model()
     model.to(device)
     z = model.fit_latent_scale(data().as_tensors()[0])
-    recipes.train_denoiser(model, z, data().labels, recipe, progress=False)
+    train_denoiser(model, z, data().labels, recipe, progress=False)
     assert places(model) == {device.type}
-    report = recipes.reconstruction_report(model, None, data(20))
+    report = reconstruction_report(model, None, data(20))
     return torch.tensor(report["psnr"])
 
 
@@ -258,7 +262,7 @@ def test_drawing_on_a_gpu_gives_the_same_pictures(gpu: torch.device) -> None:
 
 def test_a_gpu_is_used_in_mixed_precision_where_that_is_faster(gpu: torch.device) -> None:
     x, y = mnist("test").as_tensors()
-    recipe = recipes.Recipe(training=TrainConfig(steps=20))
+    recipe = Recipe(training=TrainConfig(steps=20))
     state = train(tiny.unet(channels=(64, 128), num_classes=10), tiny.denoising(), (x, y),
                   recipe.training, progress=False)  # fmt: skip
     assert state.precision in ("float32", "bfloat16") and state.history[-1]["loss"] < 3

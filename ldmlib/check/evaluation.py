@@ -18,7 +18,7 @@ from ldmlib.check.core import (
     judge_cases,
     verdict,
 )
-from ldmlib.metrics import fid, inception_score
+from ldmlib.evaluation.metrics import fid, inception_score
 from ldmlib.rng import seeded
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ldmlib.check.core import attempt
-from ldmlib.metrics import fid
+from ldmlib.evaluation.metrics import fid
 from ldmlib.rng import seeded
 
 CALLS = 36  # of the reader's function, to tell a mean of draws from their smallest

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from ldmlib.check.core import Case, Verdict, judge_cases, same
-from ldmlib.diffusion import Diffusion
-from ldmlib.schedule import Schedule
+from ldmlib.diffusion.process import Diffusion
+from ldmlib.diffusion.schedule import Schedule
 
 
 def variance(answer: Callable[[float, float, float], Any]) -> Verdict:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldmlib.check.core import NOT_FILLED, Case, Verdict, attempt, judge_cases, verdict
-from ldmlib.gan import discriminator_loss, generator_loss
 from ldmlib.rng import seeded
+from ldmlib.training.adversarial import discriminator_loss, generator_loss
 
 LR = 0.05
 

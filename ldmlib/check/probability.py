@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from ldmlib.check.core import Case, Verdict, judge_cases, same
-from ldmlib.probability import GaussianMixture
+from ldmlib.probability.mixtures import GaussianMixture
 
 
 def score(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Any]) -> Verdict:

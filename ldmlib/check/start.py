@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from ldmlib.check.core import NOT_FILLED, Verdict, judge, verdict
-from ldmlib.features import bundled_classifier
 from ldmlib.images import check_images
+from ldmlib.networks.classifier import bundled_classifier
 
 
 def reads(answer: Any, digits: str) -> Verdict:

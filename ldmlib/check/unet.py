@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ldmlib.check.core import Case, Verdict, find_fault, judge_cases, verdict
+from ldmlib.networks.unet import TIME_SCALE, UNet, UNetConfig, time_embedding
 from ldmlib.rng import seeded
-from ldmlib.unet import TIME_SCALE, UNet, UNetConfig, time_embedding
 
 PUZZLE = UNetConfig(in_channels=4, channels=(32, 64, 128), blocks=2, heads=4)
 PUZZLE_SIZE = 64

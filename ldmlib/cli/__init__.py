@@ -4,7 +4,7 @@ Each command has a file of its own, which registers it with the application in `
 """
 
 # The order of these imports is the order in which ``ldm --help`` lists the commands.
-from ldmlib.cli import info, train, sample, edit, evaluate, teach  # noqa: F401, I001
+from ldmlib.cli import edit, evaluate, info, sample, teach, train  # noqa: F401, I001
 from ldmlib.cli.app import app, main
 from ldmlib.cli.options import Sampler, Spacing
 

@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from ldmlib.streams import open_standard_streams
+from ldmlib.cli.streams import open_standard_streams
 
 app = typer.Typer(
     help="Latent diffusion models, small enough to read and fast enough for a laptop.",

@@ -45,8 +45,8 @@ def edit(
     precision: PrecisionOption = Precision.float32,
 ) -> None:
     """Redraw pictures: as a whole, a hole in them (--mask), or larger, if the model can."""
-    from ldmlib.edit_files import edit_file, read_given
-    from ldmlib.mask_files import read_mask
+    from ldmlib.applications.editing.files import edit_file, read_given
+    from ldmlib.applications.editing.mask_files import read_mask
 
     check_asked(steps=steps, guidance=guidance, strength=strength)
     out = output_file(out)

@@ -23,8 +23,8 @@ from ldmlib.cli.sample import sample_with_bar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ldmlib.evaluation import Evaluator, Report
-    from ldmlib.latent import LatentDiffusion
+    from ldmlib.evaluation.evaluator import Evaluator, Report
+    from ldmlib.latent.model import LatentDiffusion
 
 MOST_DRAWN = 10_000  # pictures that are drawn from a model unless --n says otherwise
 
@@ -73,8 +73,8 @@ def excess_line(report: Report) -> str:
 def report_on_file(source: str, data: str) -> Report:
     """The report on the pictures of an .npz file."""
     from ldmlib.data import from_npz
-    from ldmlib.data_record import colour, listed
-    from ldmlib.evaluation import evaluator_for
+    from ldmlib.data.record import colour, listed
+    from ldmlib.evaluation.evaluator import evaluator_for
     from ldmlib.images import from_uint8
 
     file = from_npz(source)
@@ -98,8 +98,8 @@ def report_on_model(
     seed: int,
 ) -> Report:
     """The report on pictures that are drawn from a model."""
-    from ldmlib.evaluation import evaluator_for
-    from ldmlib.image_data import content_keys
+    from ldmlib.data.dataset import content_keys
+    from ldmlib.evaluation.evaluator import evaluator_for
     from ldmlib.images import to_uint8
 
     judge = evaluator_for(data, ldm.config.size, ldm.config.data, enlarge=True)
@@ -116,7 +116,7 @@ def report_on_model(
 
 def as_large_as_real(x: Tensor, judge: Evaluator, data: str) -> Tensor:
     """Pictures (n, C, H, W) in [-1, 1] at the size of the real ones; says what was done."""
-    from ldmlib.evaluation import borders
+    from ldmlib.evaluation.evaluator import borders
     from ldmlib.images import pad_to, resize
 
     came, size = x.shape[-1], judge.train_data.size

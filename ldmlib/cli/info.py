@@ -9,7 +9,7 @@ from ldmlib.cli.app import app
 def info() -> None:
     """Say what this machine has and which bundled models there are."""
     from ldmlib.environment import describe_environment
-    from ldmlib.latent import BUNDLED
+    from ldmlib.latent.model import BUNDLED
 
     print(describe_environment())
     print("bundled models: " + ", ".join(BUNDLED))

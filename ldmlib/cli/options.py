@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:  # PyTorch is imported when a command runs, so that --help answers at once
     from torch import Tensor
 
-    from ldmlib.latent import LatentDiffusion
-    from ldmlib.latent_config import LatentDiffusionConfig
+    from ldmlib.latent.config import LatentDiffusionConfig
+    from ldmlib.latent.model import LatentDiffusion
 
 WHICH_MODEL = "folder of a model, or a bundled name (`ldm info` lists them)"
 Data = Annotated[
@@ -73,7 +73,7 @@ class Spacing(str, Enum):
 
 def styled_prompt(prompt: str | None, style: str | None, labels: str | None) -> str | None:
     """The prompt with its style; None if there is none."""
-    from ldmlib.emoji import with_style
+    from ldmlib.data.emoji_set import with_style
 
     if prompt is not None and labels is not None:
         raise ValueError("--labels and --prompt are two ways to ask: give one of them")
@@ -95,9 +95,9 @@ def check_asked(
         ValueError: n or steps below 1, more steps than the spacing has, guidance or strength that
             is no number or out of range.
     """
-    from ldmlib.latent import MOST_GUIDANCE
-    from ldmlib.schedule import Schedule
-    from ldmlib.spacing import spaced_times
+    from ldmlib.diffusion.schedule import Schedule
+    from ldmlib.diffusion.spacing import spaced_times
+    from ldmlib.latent.model import MOST_GUIDANCE
 
     if n is not None and n < 1:
         raise ValueError(f"--n is the number of pictures, 1 or more, not {n}")
@@ -120,8 +120,8 @@ def output_file(path: Path) -> Path:
         ValueError: it ends in neither .png nor .npz.
         OSError: it cannot be written.
     """
-    from ldmlib.files import check_writable
-    from ldmlib.places import expanded
+    from ldmlib.storage.files import check_writable
+    from ldmlib.storage.places import expanded
 
     path = expanded(path)
     if path.suffix.lower() not in (".png", ".npz"):
@@ -165,7 +165,7 @@ def _listed_names(text: str) -> list[str]:
 
 def describe_model(ldm: LatentDiffusion, source: str) -> str:
     """One line about a model that was loaded, so that a wrong one is seen at once."""
-    from ldmlib.data_record import colour, listed
+    from ldmlib.data.record import colour, listed
     from ldmlib.runtime import device_name, has_bfloat16
 
     config = ldm.config
@@ -183,7 +183,7 @@ def describe_model(ldm: LatentDiffusion, source: str) -> str:
 
 def load_model(source: str, precision: Precision) -> LatentDiffusion:
     """A model by its bundled name or its folder; says what was loaded."""
-    from ldmlib.latent import LatentDiffusion
+    from ldmlib.latent.model import LatentDiffusion
     from ldmlib.runtime import best_device
 
     ldm = LatentDiffusion.from_pretrained(source, best_device())

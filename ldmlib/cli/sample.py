@@ -29,7 +29,7 @@ from ldmlib.cli.options import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ldmlib.latent import LatentDiffusion
+    from ldmlib.latent.model import LatentDiffusion
 
 AT_A_TIME = 250  # pictures between two movements of the bar
 

@@ -21,7 +21,7 @@ def assignment(
     mark: Annotated[Path | None, typer.Option(help="a filled-in sheet, to be marked")] = None,
 ) -> None:
     """Write a student's own assignment or exam, its key, or the points of what came back."""
-    from ldmlib import assignments
+    from ldmlib.teach import assignments
 
     sheet = assignments.make(name, student, secret)
     if mark is not None:
@@ -42,6 +42,6 @@ def grade(
     master: Annotated[Path | None, typer.Option(help="folder of the course's notebooks")] = None,
 ) -> None:
     """Run the exercises of notebooks that were handed in, and say which are passed."""
-    from ldmlib import grading
+    from ldmlib.teach import grading
 
     grading.grade_class(files, master, timeout, csv)

@@ -43,17 +43,17 @@ def train(
     _check_numbers(steps, first_stage_steps, size, batch_size, seed)
     begun = False
     try:
-        from ldmlib import presets
         from ldmlib.data import load_parts
-        from ldmlib.places import expanded
-        from ldmlib.recipes import train_latent_diffusion, with_precision
+        from ldmlib.latent import recipes
+        from ldmlib.latent.stages import train_latent_diffusion, with_precision
+        from ldmlib.storage.places import expanded
 
         out = expanded(out)
         _check_places(expanded(data), out)
         pictures, held_out, largest_key = load_parts(data, size)
-        recipe = presets.for_data(pictures, steps, first_stage_steps, batch_size, seed)
+        recipe = recipes.for_data(pictures, steps, first_stage_steps, batch_size, seed)
         recipe = with_precision(recipe, precision.value, precision.value)
-        perceptual, begun = presets.perceptual_for(pictures), True
+        perceptual, begun = recipes.perceptual_for(pictures), True
         train_latent_diffusion(
             pictures,
             held_out,

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ldmlib.diffusion.samplers import initial_noise
 from ldmlib.images import grid
-from ldmlib.latent import LatentDiffusion
+from ldmlib.latent.model import LatentDiffusion
 from ldmlib.rng import per_sample_generators
-from ldmlib.sampling import initial_noise
 from ldmlib.widgets.drawing import imshow, png
 
 

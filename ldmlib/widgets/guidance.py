@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ldmlib.images import grid
-from ldmlib.latent import LatentDiffusion
+from ldmlib.latent.model import LatentDiffusion
 from ldmlib.plotting import COLOURS
 from ldmlib.widgets.drawing import imshow, pixels, png
 

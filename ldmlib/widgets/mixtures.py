@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ldmlib.plotting import COLOURS
-from ldmlib.probability import GaussianMixture
+from ldmlib.probability.mixtures import GaussianMixture
 from ldmlib.widgets.drawing import png
 
 START = {"mean 1": -1.5, "spread 1": 0.6, "mean 2": 1.5, "spread 2": 0.6, "weight 1": 0.5}

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ldmlib.plotting import COLOURS
-from ldmlib.probability import GaussianMixture
+from ldmlib.probability.mixtures import GaussianMixture
 from ldmlib.widgets.drawing import png
 from ldmlib.widgets.mixtures import two_bumps
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import ipywidgets
 
-from ldmlib.emoji import with_style
-from ldmlib.latent import LatentDiffusion
+from ldmlib.data.emoji_set import with_style
+from ldmlib.latent.model import LatentDiffusion
 from ldmlib.widgets.film import film_frames
 
 KEPT = 16  # films that are kept for when a setting comes back

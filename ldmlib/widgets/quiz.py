@@ -13,7 +13,7 @@ import re
 
 import ipywidgets
 
-from ldmlib.files import asset
+from ldmlib.storage.files import asset
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Long choices would be cut off; and the box of an answer takes its colours from any theme.

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ldmlib.data import mnist
+from ldmlib.diffusion.schedule import NAMES, Schedule
 from ldmlib.plotting import COLOURS, STYLES
 from ldmlib.rng import randn_like, seeded
-from ldmlib.schedule import NAMES, Schedule
 from ldmlib.widgets.drawing import imshow, pixels, png
 
 LARGEST_LOG_SNR = 12.0  # the curve is cut there: at t = 0 it is infinite

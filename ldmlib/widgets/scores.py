@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ldmlib import metrics
-from ldmlib.evaluation import Evaluator
+from ldmlib.evaluation import metrics
+from ldmlib.evaluation.evaluator import Evaluator
 from ldmlib.images import grid
 from ldmlib.plotting import COLOURS
 from ldmlib.rng import randn_like, seeded

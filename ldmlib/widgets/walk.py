@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ldmlib.pca import PCA
+from ldmlib.probability.pca import PCA
 from ldmlib.widgets.drawing import imshow, pixels, png
 
 FURTHEST = 4.0

@@ -29,7 +29,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -60,7 +60,7 @@ plt.show()
 # Is it more than an impression? The course brings a small network that reads digits. Does it read what we asked for?
 
 # %% tags=["nbval-check-output"]
-from ldmlib.features import bundled_classifier
+from ldmlib.evaluation.features import bundled_classifier
 
 read = bundled_classifier("mnist_features")(pictures).argmax(1)
 print("at least 36 of the 40 digits are read as asked for:", int((read == labels).sum()) >= 36)

@@ -27,7 +27,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -40,10 +40,13 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from ldmlib import data, pca, plotting, probability
+from ldmlib import data, plotting
 from ldmlib.check import probability as check
-from ldmlib.features import bundled_classifier, extract
-from ldmlib.probability import GaussianMixture
+from ldmlib.evaluation.features import extract
+from ldmlib.networks.classifier import bundled_classifier
+from ldmlib.probability import pca
+from ldmlib.probability.estimates import kl_gaussians, kl_monte_carlo, langevin, monte_carlo
+from ldmlib.probability.mixtures import GaussianMixture
 from ldmlib.rng import seeded
 from ldmlib.widgets import animation, latent_walk, mixture_explorer, posterior_explorer
 
@@ -490,7 +493,7 @@ plt.show()
 # It needs nothing but the score. A network that knows the score can draw pictures.
 
 # %% tags=["nbval-check-output"]
-theirs = probability.langevin(three.score, begin, 0.02, 400, seeded(3))
+theirs = langevin(three.score, begin, 0.02, 400, seeded(3))
 print("equal to ldmlib's langevin:", agree(shaken, theirs, 1e-5))
 
 # %% [markdown]
@@ -610,7 +613,7 @@ point = 1.0
 truth = float(marginal[(x - point).abs().argmin()])
 terms = gaussian(point, bend(causes), 0.4**2)
 value, error = estimate(terms)
-theirs = probability.monte_carlo(terms)
+theirs = monte_carlo(terms)
 print("Monte Carlo within 4 standard errors of the table:", agree(value, truth, 4 * error))
 print("equal to ldmlib's monte_carlo:", agree(error, theirs.error))
 
@@ -686,7 +689,7 @@ for q, p in ((a, b), (b, a)):
     print(
         f"KL {exact:.3f}, by draws to 4 standard errors: {agree(value, exact, 4 * error)},", end=" "
     )
-    print("equal to ldmlib's:", agree(exact, probability.kl_gaussians(q, p)))
+    print("equal to ldmlib's:", agree(exact, kl_gaussians(q, p)))
 
 # %% [markdown]
 # ### Fitting, both ways round
@@ -710,7 +713,7 @@ def fit(loss, steps=300):
 
 
 # %%
-kl = probability.kl_monte_carlo
+kl = kl_monte_carlo
 paths = {
     "KL(q || p): draws from q": fit(lambda q, generator: kl(q, three, 300, generator).value),
     "KL(p || q): draws from p": fit(lambda q, generator: kl(three, q, 300, generator).value),
@@ -1065,7 +1068,7 @@ plt.show()
 # $$p_t(x) = \sum_k w_k\, \mathcal N\left(x;\; \alpha m_k,\; \alpha^2 C_k + \sigma^2 I\right).$$
 
 # %% mystnb={"image": {"alt": "The three bumps and their arrows from t = 0 to t = 1: the bumps grow together, until at t = 1 there is one round bump and all arrows point to its centre."}}
-from ldmlib.schedule import Schedule
+from ldmlib.diffusion.schedule import Schedule
 
 schedule = Schedule("flow")  # alpha = 1 - t, sigma = t
 _, axes = plt.subplots(1, 5, figsize=(11, 2.5), layout="constrained", sharex=True, sharey=True)
@@ -1127,9 +1130,11 @@ plt.show()
 # **Predict.** Are the shares right this time?
 
 # %%
-from ldmlib.diffusion import Diffusion
-from ldmlib.probability import ExactDenoiser
-from ldmlib.sampling import predictor, sample, time_grid
+from ldmlib.diffusion.guidance import predictor
+from ldmlib.diffusion.process import Diffusion
+from ldmlib.diffusion.samplers import sample
+from ldmlib.diffusion.spacing import time_grid
+from ldmlib.probability.exact_denoisers import ExactDenoiser
 
 # %% tags=["nbval-check-output"]
 predict = predictor(Diffusion("flow", "x0"), ExactDenoiser(three, schedule))
@@ -1201,7 +1206,7 @@ thin = GaussianMixture.gaussian(torch.zeros(2).double(), torch.tensor([1.0, 0.01
 def thin_variance(h):
     """Variance along the thin direction after 400 Langevin steps of size h."""
     start = torch.zeros(4000, 2).double()
-    return probability.langevin(thin.score, start, h, 400, seeded(13))[:, 1].var()
+    return langevin(thin.score, start, h, 400, seeded(13))[:, 1].var()
 
 
 # %%

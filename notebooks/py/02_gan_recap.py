@@ -38,7 +38,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -54,18 +54,23 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ldmlib import data, gan, plotting
+from ldmlib import data, plotting
 from ldmlib.check import gan as check
-from ldmlib.evaluation import mnist_evaluator
-from ldmlib.features import bundled_classifier, in_batches
-from ldmlib.gan_model import Discriminator, Gan, Generator, PlayersConfig
-from ldmlib.gan_training import build, pixel_recipe, train_gan
-from ldmlib.latent import LatentDiffusion
-from ldmlib.layers import Upsample, count_parameters
-from ldmlib.probability import GaussianMixture, ring
+from ldmlib.evaluation.evaluator import mnist_evaluator
+from ldmlib.gan.model import Discriminator, Gan, Generator, PlayersConfig
+from ldmlib.gan.theory import covered_modes, optimal_discriminator
+from ldmlib.gan.train import build, pixel_recipe, train_gan
+from ldmlib.latent.model import LatentDiffusion
+from ldmlib.networks.batches import in_batches
+from ldmlib.networks.classifier import bundled_classifier
+from ldmlib.networks.discriminator import PatchDiscriminator
+from ldmlib.networks.layers import Upsample, count_parameters
+from ldmlib.probability.mixtures import GaussianMixture, ring
 from ldmlib.rng import seeded
 from ldmlib.runtime import has_bfloat16
-from ldmlib.training import resumable
+from ldmlib.training.adversarial import discriminator_loss, discriminator_step, generator_loss
+from ldmlib.training.adversarial import r1_penalty, train_step
+from ldmlib.training.run import resumable
 
 torch.manual_seed(0)
 plt.rcParams["figure.dpi"] = 80
@@ -114,7 +119,7 @@ for step in range(600):
     for group in optimizer.param_groups:
         group["lr"] = 1e-2 * (1 - step / 600)
     real, forged = judge(p.sample(512, draws)), judge(q.sample(512, draws))
-    loss = gan.discriminator_loss(real, forged, "non_saturating")
+    loss = discriminator_loss(real, forged, "non_saturating")
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -132,7 +137,7 @@ ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% tags=["nbval-check-output"]
-difference = gan.optimal_discriminator(p, q, grid) - best_judge(grid)
+difference = optimal_discriminator(p, q, grid) - best_judge(grid)
 print("ours equals ldmlib's, below 1e-5:", bool(difference.abs().max() < 1e-5))
 seen = p.log_prob(grid).exp() + q.log_prob(grid).exp() > 0.05  # where there are samples
 error = (learned - best_judge(grid))[seen].abs().mean()
@@ -179,7 +184,7 @@ logits = torch.linspace(-8, 8, 161)
 slopes = {}
 for kind in kinds:
     leaf = logits.clone().requires_grad_()
-    (len(leaf) * gan.generator_loss(leaf, kind)).backward()  # the loss is a mean: undo it
+    (len(leaf) * generator_loss(leaf, kind)).backward()  # the loss is a mean: undo it
     slopes[kind] = leaf.grad
 
 # %%
@@ -572,7 +577,7 @@ def play_with(fresh_noise, rounds=800):
     once = torch.randn(BATCH, 16, generator=draws)
     for _ in range(rounds):
         z = torch.randn(BATCH, 16, generator=draws) if fresh_noise else once
-        gan.train_step(G, D, optimizers, eight.sample(BATCH, draws).float(), z, r1=0.1)
+        train_step(G, D, optimizers, eight.sample(BATCH, draws).float(), z, r1=0.1)
     return G, once
 
 
@@ -582,7 +587,7 @@ fresh_z = torch.randn(1000, 16, generator=seeded(11))
 with torch.no_grad():
     drawn = {"one noise: known z": G_once(known_z), "one noise: fresh z": G_once(fresh_z)}
     drawn["fresh noise: fresh z"] = G_fresh(fresh_z)
-near = {name: gan.covered_modes(eight, points)[1] for name, points in drawn.items()}
+near = {name: covered_modes(eight, points)[1] for name, points in drawn.items()}
 
 # %%
 _, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained", sharex=True, sharey=True)
@@ -669,7 +674,7 @@ torch.manual_seed(7)
 ours = deep_players()
 theirs = copy.deepcopy(ours)
 round_of(*ours, pair(*ours), flat, z)
-gan.train_step(*theirs, pair(*theirs), flat, z, "non_saturating")
+train_step(*theirs, pair(*theirs), flat, z, "non_saturating")
 weights = [
     torch.cat([p.flatten() for net in both for p in net.parameters()]) for both in (ours, theirs)
 ]
@@ -773,7 +778,7 @@ def modes_and_good(points):
 # %% tags=["nbval-check-output"]
 points = eight.sample(1000, seeded(8))
 points[points[:, 0] > 0.5] *= 0  # spoil some
-ours, theirs = modes_and_good(points), gan.covered_modes(eight, points)
+ours, theirs = modes_and_good(points), covered_modes(eight, points)
 print("same modes:", ours[0] == theirs[0], "same share:", abs(ours[1] - theirs[1]) < 1e-9)
 
 
@@ -796,7 +801,7 @@ points, plain_judge = torch.randn(64, 2, generator=seeded(13)), nn.Linear(2, 1)
 length = (plain_judge.weight**2).sum()  # the slope of a linear judge is its weight, everywhere
 print("linear judge, |w|^2:", torch.allclose(steepness(plain_judge, points), length))
 judge_2d = nn.Sequential(*deep(2, 16, 1))
-ours, theirs = steepness(judge_2d, points), gan.r1_penalty(judge_2d, points)
+ours, theirs = steepness(judge_2d, points), r1_penalty(judge_2d, points)
 print("ours equals ldmlib's:", torch.allclose(ours, theirs))
 
 
@@ -811,7 +816,7 @@ def play_on_ring(r1, steps=800):
     optimizers, draws, seen = pair(G, D, lr=2e-3), seeded(9), []
     for step in range(1, steps + 1):
         real, z = eight.sample(128, draws).float(), torch.randn(128, 2, generator=draws)
-        gan.train_step(G, D, optimizers, real, z, r1=r1)
+        train_step(G, D, optimizers, real, z, r1=r1)
         if step % (steps // 5) == 0:
             with torch.no_grad():
                 seen.append(G(torch.randn(1000, 2, generator=seeded(10))))
@@ -826,7 +831,7 @@ films = {"plain": play_on_ring(0.0), "with R1": play_on_ring(0.1)}
 _, axes = plt.subplots(2, 5, figsize=(11, 4.6), layout="constrained", sharex=True, sharey=True)
 for row, (name, seen) in zip(axes, films.items()):
     for k, (ax, points) in enumerate(zip(row, seen)):
-        modes, good = gan.covered_modes(eight, points)
+        modes, good = covered_modes(eight, points)
         ax.plot(*eight.means.T, "o", ms=18, color="0.88", mec="0.6")
         ax.plot(*points.T, ".", ms=2, color=plotting.COLOURS[0])
         ax.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal", xticks=[], yticks=[])
@@ -835,9 +840,7 @@ for row, (name, seen) in zip(axes, films.items()):
 plt.show()
 
 # %% tags=["nbval-check-output"]
-drawn = {
-    name: [gan.covered_modes(eight, points)[0] for points in seen] for name, seen in films.items()
-}
+drawn = {name: [covered_modes(eight, points)[0] for points in seen] for name, seen in films.items()}
 print("plain: at most 3 of 8 modes on average:", sum(drawn["plain"]) / 5 <= 3)
 print("with R1, at least 7 of 8 at the end:", drawn["with R1"][-1] >= 7)
 
@@ -925,12 +928,12 @@ print(
 
 # %%
 torch.manual_seed(0)
-patch_judge = gan.PatchDiscriminator(channels=1, width=16)
+patch_judge = PatchDiscriminator(channels=1, width=16)
 optimizer, draws = torch.optim.Adam(patch_judge.parameters(), lr=3e-3), seeded(12)
 for _ in range(80):
     real = x[torch.randint(len(x), (32,), generator=draws)]
     blurred = F.avg_pool2d(real, 3, stride=1, padding=1)
-    gan.discriminator_step(patch_judge, optimizer, real, blurred)
+    discriminator_step(patch_judge, optimizer, real, blurred)
 
 # %%
 half = x[:8].clone()
@@ -959,7 +962,7 @@ print("sharp half looks more real:", bool(inside[..., 1:3].mean() > inside[..., 
 # %%
 def would_get(G, D, z, kind):
     """Length of the forger's gradient."""
-    loss = gan.generator_loss(D(G(z)), kind)
+    loss = generator_loss(D(G(z)), kind)
     slopes = torch.autograd.grad(loss, list(G.parameters()))
     return float(torch.cat([s.flatten() for s in slopes]).norm())
 
@@ -977,7 +980,7 @@ def head_start(bound, rounds=201):
         if step % SOME == 0:
             for kind in kinds:
                 lengths[kind].append(would_get(G, D, z, kind))
-        gan.discriminator_step(D, optimizer, real, G(z), "non_saturating")
+        discriminator_step(D, optimizer, real, G(z), "non_saturating")
     return lengths
 
 

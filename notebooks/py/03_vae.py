@@ -42,7 +42,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -56,15 +56,20 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from ldmlib import data, metrics, plotting
-from ldmlib.autoencoder import AutoencoderConfig, DiagonalGaussian
-from ldmlib.autoencoder_loss import AutoencoderLossConfig, perceptual_distance
+from ldmlib import data, plotting
 from ldmlib.check import vae as check
-from ldmlib.features import bundled_classifier, extract, in_batches
+from ldmlib.evaluation import metrics
+from ldmlib.evaluation.features import extract
 from ldmlib.images import from_uint8, to_uint8
-from ldmlib.recipes import Recipe, assemble, train_autoencoder
+from ldmlib.latent.recipes import Recipe
+from ldmlib.latent.stages import assemble, train_autoencoder
+from ldmlib.networks.autoencoder import AutoencoderConfig, DiagonalGaussian
+from ldmlib.networks.batches import in_batches
+from ldmlib.networks.classifier import bundled_classifier
 from ldmlib.rng import seeded
-from ldmlib.training import TrainConfig, resumable, train
+from ldmlib.training.autoencoder_loss import AutoencoderLossConfig, perceptual_distance
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.run import resumable, train
 
 torch.manual_seed(0)
 plt.rcParams["figure.dpi"] = 80
@@ -313,7 +318,7 @@ class SmallVAE(nn.Module):
 
 # %%
 def train_small(beta, steps=800):
-    """Train a SmallVAE; `ldmlib.training.train` calls the objective on each batch."""
+    """Train a SmallVAE; `ldmlib.training.run.train` calls the objective on each batch."""
 
     def objective(model, x, y, generator, step):
         x_hat, mean, logvar = model(x, generator)

@@ -27,7 +27,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -41,9 +41,9 @@ import matplotlib.pyplot as plt
 import torch
 
 from ldmlib import LatentDiffusion, data, plotting
-from ldmlib.diffusion import Diffusion
+from ldmlib.diffusion.process import Diffusion
+from ldmlib.diffusion.schedule import Schedule
 from ldmlib.rng import seeded
-from ldmlib.schedule import Schedule
 from ldmlib.widgets import schedule_explorer
 
 generator = seeded(0)

@@ -44,7 +44,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -59,11 +59,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ldmlib import data, images, layers, plotting, sampling, training, unet
+from ldmlib import data, images, plotting
 from ldmlib.check import unet as check
-from ldmlib.diffusion import Diffusion
-from ldmlib.probability import ExactDenoiser, IdealDenoiser, moons
+from ldmlib.diffusion.guidance import predictor
+from ldmlib.diffusion.process import Diffusion
+from ldmlib.diffusion.samplers import initial_noise, sample
+from ldmlib.diffusion.spacing import time_grid
+from ldmlib.networks import layers, unet
+from ldmlib.probability.exact_denoisers import ExactDenoiser, IdealDenoiser
+from ldmlib.probability.mixtures import moons
 from ldmlib.rng import seeded
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.run import train
 
 torch.manual_seed(0)
 plt.rcParams["figure.dpi"] = 80
@@ -400,7 +407,7 @@ class SmallUNet(nn.Module):
 
 
 # %% [markdown]
-# `ldmlib.unet.UNet` builds the same thing for any number of levels. With our three widths it must *be* the same thing. We give it our weights, in order, and compare.
+# `ldmlib.networks.unet.UNet` builds the same thing for any number of levels. With our three widths it must *be* the same thing. We give it our weights, in order, and compare.
 
 # %%
 mine = SmallUNet()
@@ -464,10 +471,10 @@ def train_unet(network, target, steps=200):
     def objective(model, x, y, generator, step):
         return TARGETS[target].loss(model, x, generator=generator).mean()
 
-    config = training.TrainConfig(
+    config = TrainConfig(
         steps=steps, batch_size=32, lr=3e-3, ema=0, precision="float32", log_every=10
     )
-    state = training.train(network, objective, (digits, None), config, progress=False)
+    state = train(network, objective, (digits, None), config, progress=False)
     return network.eval(), state.history
 
 
@@ -647,7 +654,7 @@ for t in (0.3, 0.5, 0.7):
 #
 # ### In two dimensions, where the truth is a formula
 #
-# For a mixture of Gaussians the best denoiser $E[x_0 \mid x_t]$ is known exactly (`ldmlib.probability` has the formula). Points in the plane need no convolutions: our network is a small MLP that gets the point and the embedded time.
+# For a mixture of Gaussians the best denoiser $E[x_0 \mid x_t]$ is known exactly (`ldmlib.probability.mixtures` has the formula). Points in the plane need no convolutions: our network is a small MLP that gets the point and the embedded time.
 
 
 # %%
@@ -673,8 +680,8 @@ def objective(model, x, y, generator, step):
 
 # %%
 torch.manual_seed(0)
-config = training.TrainConfig(steps=2000, batch_size=512, lr=1e-2, ema=0, precision="float32")
-trained = training.train(PointNet(), objective, (points, None), config, progress=False)
+config = TrainConfig(steps=2000, batch_size=512, lr=1e-2, ema=0, precision="float32")
+trained = train(PointNet(), objective, (points, None), config, progress=False)
 point_net = trained.model.eval()
 
 # %% [markdown]
@@ -844,12 +851,12 @@ print("worst at much noise  :", max(nets, key=lambda name: error_at(name, 0.97))
 
 # %%
 curve = diffusion.curves
-start = sampling.initial_noise(torch.empty(40, 1, 16, 16), curve, seeded(7))
-predict = sampling.predictor(diffusion, net)
+start = initial_noise(torch.empty(40, 1, 16, 16), curve, seeded(7))
+predict = predictor(diffusion, net)
 
 
 # %% mystnb={"image": {"alt": "Forty small pictures drawn by the trained network: strokes like those of digits, and some digits that can be read."}}
-samples = sampling.sample(predict, start, sampling.time_grid(12), curve, sampler="heun")
+samples = sample(predict, start, time_grid(12), curve, sampler="heun")
 plotting.show(to_picture(samples), columns=20)
 plt.show()
 
@@ -1100,7 +1107,7 @@ quiz("05_unet")
 #
 # - [06](06_training_a_latent_diffusion_model.ipynb) puts this network into the latent space of an autoencoder and trains the whole thing.
 # - [04](04_forward_diffusion.ipynb) has the schedules, if $\alpha$ and $\sigma$ still feel foreign.
-# - The library's own file: `ldmlib/unet.py`. You can now read every line of it.
+# - The library's own file: `ldmlib/networks/unet.py`. You can now read every line of it.
 #
 # ## References
 #

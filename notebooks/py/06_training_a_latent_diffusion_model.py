@@ -20,7 +20,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -35,15 +35,20 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import torch
 
-from ldmlib import LatentDiffusion, data, plotting, presets, recipes
+from ldmlib import LatentDiffusion, data, plotting
 from ldmlib.check import training as check
-from ldmlib.evaluation import mnist_evaluator
-from ldmlib.features import bundled_classifier
-from ldmlib.layers import count_parameters
+from ldmlib.evaluation.evaluator import mnist_evaluator
+from ldmlib.latent import recipes
+from ldmlib.latent.stages import assemble, train_autoencoder, train_denoiser
+from ldmlib.networks.autoencoder import Autoencoder
+from ldmlib.networks.classifier import bundled_classifier
+from ldmlib.networks.layers import count_parameters
+from ldmlib.networks.unet import UNet, UNetConfig
 from ldmlib.rng import seeded
 from ldmlib.runtime import Runtime, best_device
-from ldmlib.training import TrainConfig, describe_speed, fit, resumable, train
-from ldmlib.unet import UNet, UNetConfig
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.denoising import DenoisingObjective
+from ldmlib.training.run import describe_speed, fit, resumable, train
 
 started = time.perf_counter()
 
@@ -85,13 +90,13 @@ plt.show()
 # %%
 digits = data.mnist("train")
 x, y = (part[:30_000] for part in digits.as_tensors())  # half of them: enough for minutes
-recipe = presets.mnist_notebook()
+recipe = recipes.mnist_notebook()
 recipe.autoencoder, recipe.autoencoder_loss
 
 # %%
 perceptual = bundled_classifier("mnist_perceptual")
 options = resumable("06_first_stage", recipe)
-first_stage = recipes.train_autoencoder(x, recipe, perceptual, **options)
+first_stage = train_autoencoder(x, recipe, perceptual, **options)
 print(f"{first_stage.step} steps, {first_stage.history[-1]['seconds']:.0f} s")
 
 # %%
@@ -124,7 +129,7 @@ print("mean squared error below 0.05:", error < 0.05)
 # like that?
 
 # %%
-model = recipes.assemble(digits, first_stage.ema, recipe).to(best_device())
+model = assemble(digits, first_stage.ema, recipe).to(best_device())
 z = model.fit_latent_scale(x)
 print("mean of each channel as encoded:", model.latent_mean.cpu().flatten().numpy().round(2))
 print("std of each channel as encoded: ", model.latent_std.cpu().flatten().numpy().round(2))
@@ -184,7 +189,7 @@ print("largest difference below 1e-5:", (mine - library).abs().max().item() < 1e
 
 # %%
 print(f"{count_parameters(model.denoiser) / 1e6:.1f} million weights")
-objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+objective = DenoisingObjective(recipe.diffusion, recipe.label_dropout)
 slow_average = deepcopy(model.denoiser).eval()
 snapshots, wanted = {}, {1, 100, 300, recipe.training.steps}
 
@@ -405,11 +410,11 @@ print("  w = 1:", past[1.0] > 0.5, "- w = 8:", past[8.0] > 0.5)
 # **Predict.** How many steps will it get done?
 
 # %%
-pixel_recipe = presets.mnist_pixels(steps=10)
+pixel_recipe = recipes.mnist_pixels(steps=10)
 few = replace(pixel_recipe.training, batch_size=recipe.training.batch_size)
 pixel_recipe = replace(pixel_recipe, training=few)
-pixel_model = recipes.assemble(digits, recipes.Autoencoder(pixel_recipe.autoencoder), pixel_recipe)
-pixel_state = recipes.train_denoiser(pixel_model, x, y, pixel_recipe)
+pixel_model = assemble(digits, Autoencoder(pixel_recipe.autoencoder), pixel_recipe)
+pixel_state = train_denoiser(pixel_model, x, y, pixel_recipe)
 seconds = pixel_state.history[-1]["seconds"]
 latent_step = max([1] + [h["step"] for h in state.history if h["seconds"] <= seconds])
 print(f"in {seconds:.0f} s: {pixel_state.step} steps in pixel space, {latent_step} in latent space")

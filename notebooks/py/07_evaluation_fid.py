@@ -44,7 +44,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -58,15 +58,16 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from ldmlib import LatentDiffusion, metrics, plotting
+from ldmlib import LatentDiffusion, plotting
 from ldmlib.check import evaluation as check
 from ldmlib.data import mnist
-from ldmlib.gan_model import Gan
+from ldmlib.evaluation import metrics
+from ldmlib.gan.model import Gan
 from ldmlib.images import from_uint8, resize
-from ldmlib.layers import count_parameters
-from ldmlib.presets import mnist_vae
-from ldmlib.probability import ring
-from ldmlib.recipes import train_autoencoder
+from ldmlib.latent.recipes import mnist_vae
+from ldmlib.latent.stages import train_autoencoder
+from ldmlib.networks.layers import count_parameters
+from ldmlib.probability.mixtures import ring
 
 torch.manual_seed(7)
 train, test = mnist("train"), mnist("test")
@@ -244,7 +245,7 @@ print("our function is ldmlib's, within 1e-9:", bool(abs(ours - library) < 1e-9)
 # `mnist_evaluator` holds that network, and the features of all real digits.
 
 # %% tags=["nbval-check-output"]
-from ldmlib.evaluation import mnist_evaluator
+from ldmlib.evaluation.evaluator import mnist_evaluator
 
 evaluator = mnist_evaluator()
 print("training digits, features of each:", *evaluator.train.shape)

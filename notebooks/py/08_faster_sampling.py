@@ -27,7 +27,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -40,14 +40,20 @@ import time
 import matplotlib.pyplot as plt
 import torch
 
-from ldmlib import LatentDiffusion, metrics, plotting, sampling
+from ldmlib import LatentDiffusion, plotting
 from ldmlib.data import mnist
-from ldmlib.diffusion import Diffusion
-from ldmlib.evaluation import mnist_evaluator
-from ldmlib.probability import ExactDenoiser, GaussianMixture, ring
+from ldmlib.diffusion.guidance import predictor
+from ldmlib.diffusion.process import Diffusion
+from ldmlib.diffusion.samplers import SAMPLERS, ddim, probability_flow
+from ldmlib.diffusion.samplers import SampleState, sample
+from ldmlib.diffusion.schedule import Schedule
+from ldmlib.diffusion.spacing import SPACINGS
+from ldmlib.diffusion.spacing import spaced_times, time_grid
+from ldmlib.evaluation import metrics
+from ldmlib.evaluation.evaluator import mnist_evaluator
+from ldmlib.probability.exact_denoisers import ExactDenoiser
+from ldmlib.probability.mixtures import GaussianMixture, ring
 from ldmlib.rng import seeded
-from ldmlib.sampling import SampleState, predictor, sample, spaced_times, time_grid
-from ldmlib.schedule import Schedule
 
 model = LatentDiffusion.from_pretrained("mnist")
 flow = Schedule("flow")
@@ -165,7 +171,7 @@ for n in (5, 20, 100):
 # %% tags=["nbval-check-output"]
 def agree(naive, name, times):
     """Step by step, a function of this notebook against a sampler of the library."""
-    theirs = [state.x for state in sampling.SAMPLERS[name](predict, noise, times, flow)]
+    theirs = [state.x for state in SAMPLERS[name](predict, noise, times, flow)]
     gap = max(float((a - b).abs().max()) for a, b in zip(naive(noise, times), theirs, strict=True))
     print(f"equal to ldmlib's {name} at every step:", gap < 1e-9)
 
@@ -193,7 +199,7 @@ moved, moved_ddpm = (few - many).abs().mean(), (other_few - other_many).abs().me
 print("6 and 24 steps differ more with DDPM, by a factor above 2:", bool(moved_ddpm > 2 * moved))
 
 # %% [markdown]
-# **Change.** Draw with `sampler=partial(sampling.ddim, eta=0.5)` (`from functools import partial`): a function will do where a name does.
+# **Change.** Draw with `sampler=partial(ddim, eta=0.5)` (`from functools import partial`): a function will do where a name does.
 #
 # ## 3. The equation behind it
 #
@@ -213,7 +219,7 @@ begin = torch.linspace(-2, 2, 21).double()[:, None]
 
 def path(sampler, x, steps):
     """All stages of a sampler, the start included: (steps + 1, n)."""
-    states = sampling.SAMPLERS[sampler](ask_line, x, time_grid(steps), flow)
+    states = SAMPLERS[sampler](ask_line, x, time_grid(steps), flow)
     return torch.stack([x, *[state.x for state in states]])[..., 0]
 
 
@@ -246,10 +252,10 @@ def velocity(x, t):
 
 # %% tags=["nbval-check-output"]
 x, t, h = noise, torch.tensor(0.6).double(), 1e-4
-theirs = sampling.probability_flow(predict, x, t, flow)
+theirs = probability_flow(predict, x, t, flow)
 gap = (velocity(x, t) - theirs).abs().max()
 print("our velocity is ldmlib's probability_flow:", bool(gap < 1e-9))
-*_, tiny = sampling.ddim(predict, x, torch.stack([t, t - h]), flow)
+*_, tiny = ddim(predict, x, torch.stack([t, t - h]), flow)
 difference = (tiny.x - (x - h * velocity(x, t))).abs().max()
 print("a step of DDIM is a step of Euler along it:", bool(difference < 1e-9))
 
@@ -342,7 +348,7 @@ fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 measured = {}
 for i, (name, all_steps) in enumerate(costs.items()):
     for steps in all_steps:
-        *_, state = sampling.SAMPLERS[name](predict, noise, time_grid(steps), flow)
+        *_, state = SAMPLERS[name](predict, noise, time_grid(steps), flow)
         measured[name, steps] = state.evaluations, error(state.x)
     points = [measured[name, steps] for steps in all_steps]
     ax.plot(
@@ -388,12 +394,12 @@ print("DPM-Solver++(2M), 16 to 64: divided by more than 7: ", ratio("dpmpp_2m", 
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 2), layout="constrained")
-for row, name in enumerate(sampling.SPACINGS):
+for row, name in enumerate(SPACINGS):
     times = spaced_times(name, 6, flow)
     ax.plot(times, torch.full_like(times, -row), "-", color="0.8", zorder=0)
     ax.plot(times[:-1], torch.full_like(times[:-1], -row), "o", color=plotting.COLOURS[row])
     ax.plot(times[-1:], [-row], "|", color="black", markersize=12)
-ax.set_yticks([0, -1, -2, -3], sampling.SPACINGS)
+ax.set_yticks([0, -1, -2, -3], SPACINGS)
 ax.set(xlim=(1.03, -0.03), ylim=(-3.6, 0.6), xlabel="t (noise at the left, picture at the right)")
 plt.show()
 
@@ -404,7 +410,7 @@ plt.show()
 print("error, and reach, at 7 evaluations")
 print(f"{'':10}{'ddim':>14}{'heun':>14}{'dpmpp_2m':>14}")
 table = {}
-for name in sampling.SPACINGS:
+for name in SPACINGS:
     line_of_text = f"{name:10}"
     for sampler, steps in (("ddim", 7), ("heun", 4), ("dpmpp_2m", 7)):
         x = sample(predict, noise, spaced_times(name, steps, flow), flow, sampler=sampler)
@@ -414,7 +420,7 @@ for name in sampling.SPACINGS:
 
 # %% tags=["nbval-check-output"]
 for sampler in ("ddim", "heun", "dpmpp_2m"):
-    best = min(sampling.SPACINGS, key=lambda name: table[name, sampler])
+    best = min(SPACINGS, key=lambda name: table[name, sampler])
     print(f"{sampler}: best spacing at 7 evaluations: {best}")
 
 # %% [markdown]
@@ -577,7 +583,7 @@ first_400 = {s: results[s, k]["features"][:400] for s, k in (("heun", 7), ("dpmp
 print(f"n = 400, floor {evaluator.floor(400):.2f}\n{'':10}{'heun, 7':>14}{'dpmpp_2m, 8':>14}")
 scores = {("trailing", s): fid(f) for s, f in first_400.items()}
 scores |= {key: row["fid"].value for key, row in spaced.items()}
-for spacing in sampling.SPACINGS:
+for spacing in SPACINGS:
     print(f"{spacing:10}{scores[spacing, 'heun']:14.2f}{scores[spacing, 'dpmpp_2m']:14.2f}")
 
 # %%
@@ -594,7 +600,7 @@ plt.show()
 
 # %% tags=["nbval-check-output"]
 for sampler in ("heun", "dpmpp_2m"):
-    by_spacing = {name: scores[name, sampler] for name in sampling.SPACINGS}
+    by_spacing = {name: scores[name, sampler] for name in SPACINGS}
     worst, lowest = max(by_spacing, key=by_spacing.get), min(by_spacing.values())
     print(f"{sampler}: worst {worst};", end=" ")
     print("trailing within 5 % of the best:", by_spacing["trailing"] < 1.05 * lowest)
@@ -741,7 +747,7 @@ def single_point(x, t):
 
 times = spaced_times("karras", 16, flow)
 on_the_line = [flow.alpha(s) * 0.7 + flow.sigma(s) * noise[:5] for s in times[1:]]
-for name, sampler in (("ddim", sampling.ddim), ("broken_ddim", broken_ddim)):
+for name, sampler in (("ddim", ddim), ("broken_ddim", broken_ddim)):
     states = [state.x for state in sampler(single_point, noise[:5], times, flow)]
     stays = torch.allclose(torch.stack(states), torch.stack(on_the_line))
     print(f"{name:11} stays on the line: {stays}")

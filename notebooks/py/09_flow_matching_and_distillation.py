@@ -27,7 +27,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -42,17 +42,23 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from ldmlib import LatentDiffusion, distillation, metrics, plotting
+from ldmlib import LatentDiffusion, plotting
 from ldmlib.data import mnist
-from ldmlib.diffusion import Diffusion
-from ldmlib.evaluation import mnist_evaluator
-from ldmlib.probability import ExactDenoiser, GaussianMixture, ring
+from ldmlib.diffusion.guidance import predictor
+from ldmlib.diffusion.process import Diffusion
+from ldmlib.diffusion.samplers import euler, sample
+from ldmlib.diffusion.schedule import Schedule
+from ldmlib.diffusion.spacing import time_grid
+from ldmlib.evaluation import metrics
+from ldmlib.evaluation.evaluator import mnist_evaluator
+from ldmlib.latent import distillation
+from ldmlib.networks.unet import time_embedding
+from ldmlib.probability.exact_denoisers import ExactDenoiser
+from ldmlib.probability.mixtures import GaussianMixture, ring
 from ldmlib.rng import randn_like, seeded
 from ldmlib.runtime import has_bfloat16
-from ldmlib.sampling import euler, predictor, sample, time_grid
-from ldmlib.schedule import Schedule
-from ldmlib.training import TrainConfig, resumable, train
-from ldmlib.unet import time_embedding
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.run import resumable, train
 
 teacher = LatentDiffusion.from_pretrained("mnist")
 if has_bfloat16(teacher.device):

@@ -25,7 +25,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -39,12 +39,17 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import torch
 
-from ldmlib import LatentDiffusion, metrics, plotting, presets, recipes
-from ldmlib import text_to_image as t2i
-from ldmlib.emoji import STYLES, captioned_emoji, with_style
-from ldmlib.features import extract
-from ldmlib.sampling import sample
-from ldmlib.text import CrossAttention, Tokenizer, words_of
+from ldmlib import LatentDiffusion, plotting
+from ldmlib.applications.text_to_image import matching, model as t2i
+from ldmlib.data.emoji_set import STYLES, captioned_emoji, with_style
+from ldmlib.diffusion.samplers import sample
+from ldmlib.evaluation import metrics
+from ldmlib.evaluation.features import extract
+from ldmlib.latent import recipes
+from ldmlib.latent.stages import reconstruction_report, train_denoiser
+from ldmlib.networks.text import CrossAttention
+from ldmlib.networks.tokenizer import Tokenizer, words_of
+from ldmlib.training.denoising import DenoisingObjective
 
 model = LatentDiffusion.from_pretrained("emoji")
 train, held_out = captioned_emoji("train"), captioned_emoji("test")
@@ -142,7 +147,7 @@ for _ in range(60):
 # %% [markdown]
 # **Explain.** First come pairs of letters, then endings, then whole words: "flag" and "face" are frequent here, as every country has a flag. What is frequent becomes one token. What is rare stays in pieces, and no word is unknown.
 #
-# `ldmlib.text.Tokenizer` is the same with more merges. Is it really the same?
+# `ldmlib.networks.tokenizer.Tokenizer` is the same with more merges. Is it really the same?
 
 # %% tags=["nbval-check-output"]
 library = Tokenizer.learn(sorted(set(train.captions)), merges=60)
@@ -222,7 +227,7 @@ x_held, _ = held_out.pictures.as_tensors()
 x_hat = model.decode(model.encode(x_held[::41]))
 plotting.show_rows({"held out": x_held[::41], "decoded": x_hat}, scale=0.8)
 plt.show()
-report = recipes.reconstruction_report(model, None, held_out.pictures)
+report = reconstruction_report(model, None, held_out.pictures)
 print(f"PSNR on {report['n']} held-out pictures: {report['psnr']:.1f} dB,")
 print(f"with {x_held[0].numel() / model.encode(x_held[:1])[0].numel():.0f} times fewer numbers")
 
@@ -232,15 +237,15 @@ print(f"with {x_held[0].numel() / model.encode(x_held[:1])[0].numel():.0f} times
 # The objective is the one of [06](06_training_a_latent_diffusion_model.ipynb), letter by letter; `cond` is a row of tokens now. The bundled weights took thousands of steps. Here are the first ones, from the same beginning.
 
 # %%
-recipe = presets.emoji(len(tokenizer))
+recipe = recipes.emoji(len(tokenizer))
 short = replace(recipe, training=replace(recipe.training, steps=60, log_every=5))
 fresh = t2i.assemble_text_model(train, model.autoencoder, recipe, tokenizer)
 z = fresh.fit_latent_scale(train.pictures.as_tensors()[0])
 picked, tokens = t2i.training_pairs(train, tokenizer)
-state = recipes.train_denoiser(fresh, z[picked], tokens, short)
+state = train_denoiser(fresh, z[picked], tokens, short)
 
 # %%
-objective = recipes.DenoisingObjective(recipe.diffusion, label_dropout=0.0)
+objective = DenoisingObjective(recipe.diffusion, label_dropout=0.0)
 few = slice(0, 4000, 20)
 with torch.no_grad():
     trained = float(
@@ -349,7 +354,7 @@ print(f"sum over the tokens, at every place: {maps.sum(0).min():.3f} to {maps.su
 # **Does the picture fit the prompt?** The course brings a *matcher*, two networks that give a picture and its caption nearly the same vector. It learned from the training captions alone and has nothing to do with the model. It gets a picture and 100 captions: is the right one in the first place? Guessing would be right once in a hundred.
 
 # %%
-matcher = t2i.bundled_matcher()
+matcher = matching.bundled_matcher()
 
 
 def once_each(data):
@@ -368,8 +373,8 @@ for name, data in (("seen", train), ("held out", held_out)):
     real, _ = data.pictures.subset(numbers).as_tensors()
     drawn[name] = model.sample(len(prompts), prompt=prompts, seed=6)
     table[name] = (
-        t2i.retrieval(matcher, drawn[name], prompts),
-        t2i.retrieval(matcher, real, prompts),
+        matching.retrieval(matcher, drawn[name], prompts),
+        matching.retrieval(matcher, real, prompts),
     )
     print(f"{name:9} n = {len(prompts)}: drawn {table[name][0]:.1%}, real {table[name][1]:.1%}")
 

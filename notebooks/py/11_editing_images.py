@@ -25,7 +25,7 @@ if "COLAB_RELEASE_TAG" in os.environ and find_spec("ldmlib") is None:
             f"pip could not install {source}. Solve this and run the cell again:\n{done.stderr}"
         )
 try:
-    import ldmlib.latent  # noqa: F401
+    import ldmlib.latent.model  # noqa: F401
 except Exception as error:
     raise ImportError(
         f"ldmlib cannot be imported ({error}): on Colab, choose Runtime > Disconnect and delete "
@@ -40,18 +40,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ldmlib import LatentDiffusion, conditioning, editing, metrics, plotting
-from ldmlib import text_to_image as t2i
+from ldmlib import LatentDiffusion, plotting
+from ldmlib.applications.editing import conditioning
+from ldmlib.applications.editing.edits import INVERTIBLE, from_noise, image_to_image, inpaint
+from ldmlib.applications.editing.edits import invert, round_trip_error, slerp, super_resolve
+from ldmlib.applications.text_to_image import matching
 from ldmlib.data import mnist
-from ldmlib.emoji import STYLES, captioned_emoji, with_style
-from ldmlib.evaluation import mnist_evaluator, restoration_scores
-from ldmlib.features import extract
+from ldmlib.data.emoji_set import STYLES, captioned_emoji, with_style
+from ldmlib.diffusion.repaint import places
+from ldmlib.diffusion.samplers import sample
+from ldmlib.diffusion.spacing import cut
+from ldmlib.evaluation import metrics
+from ldmlib.evaluation.evaluator import mnist_evaluator, restoration_scores
+from ldmlib.evaluation.features import extract
 from ldmlib.images import resize
-from ldmlib.repaint import places
 from ldmlib.rng import per_sample_generators, randn_like, seeded
-from ldmlib.sampling import sample
-from ldmlib.spacing import cut
-from ldmlib.training import TrainConfig, train
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.run import train
 
 # %%
 model = LatentDiffusion.from_pretrained("mnist")
@@ -66,9 +71,9 @@ hole = conditioning.centre_mask(32)
 small = resize(x, 8)
 rows = {
     "a hole": torch.where(hole, 0.0, x[:8]),
-    "filled": editing.inpaint(filler, x[:8], hole),
+    "filled": inpaint(filler, x[:8], hole),
     "8 x 8": F.interpolate(small[:8], scale_factor=4),
-    "enlarged": editing.super_resolve(enlarger, small[:8]),
+    "enlarged": super_resolve(enlarger, small[:8]),
 }
 plotting.show_rows(rows, scale=0.8)
 plt.show()
@@ -115,13 +120,13 @@ def naive_image_to_image(model, x, strength, label, steps=10):
 threes = test[all_labels == 3][:10]
 how = dict(labels=8, steps=10, guidance=2.0, seed=0)
 mine = naive_image_to_image(model, threes, 0.6, 8)
-theirs = editing.image_to_image(model, threes, 0.6, **how)
+theirs = image_to_image(model, threes, 0.6, **how)
 print("equal to ldmlib's:", torch.allclose(mine, theirs, atol=1e-4))
 
 # %% mystnb={"image": {"alt": "Rows of ten threes for growing strength: at 0.3 still threes, at 0.5 some are closing, at 0.7 eights of the same slant, at 1 eights of any shape."}}
 rows = {"a 3": threes}
 for strength in (0.3, 0.5, 0.6, 0.7, 0.8, 1.0):
-    rows[f"strength {strength}"] = editing.image_to_image(model, threes, strength, **how)
+    rows[f"strength {strength}"] = image_to_image(model, threes, strength, **how)
 plotting.show_rows(rows, scale=0.8)
 plt.show()
 
@@ -132,7 +137,7 @@ plt.show()
 wanted = (labels + 1) % 10
 changed = {}
 for strength in (0.0, 0.3, 0.5, 0.7, 0.85, 1.0):
-    edited = editing.image_to_image(model, x, strength, labels=wanted, guidance=2.0)
+    edited = image_to_image(model, x, strength, labels=wanted, guidance=2.0)
     changed[strength] = {**scores(edited), "new label": scores(edited, x, wanted)["label read"]}
 floor = evaluator.floor(len(x))
 show_table("strength", changed, ("PSNR", "new label", "FID"))
@@ -155,7 +160,7 @@ print("the more strength, the more the label rules:", obeyed == sorted(obeyed))
 
 # %%
 emoji = LatentDiffusion.from_pretrained("emoji")
-judge = t2i.bundled_matcher()
+judge = matching.bundled_matcher()
 
 
 def in_all_styles(data, most=60):
@@ -201,7 +206,7 @@ for name in ("train", "test"):
     prompts = [with_style(c, "noto") for c in captions]
     results = {"left as it is": pictures["twemoji"], "the true noto": pictures["noto"]}
     for strength in (0.3, 0.5, 0.7, 0.9, 1.0):
-        results[f"strength {strength}"] = editing.image_to_image(
+        results[f"strength {strength}"] = image_to_image(
             emoji, pictures["twemoji"], strength, prompt=prompts
         )
     shown[name] = results
@@ -241,10 +246,10 @@ print(
 
 # %%
 few = x[:10]
-for sampler in editing.INVERTIBLE:
+for sampler in INVERTIBLE:
     errors = [
         float(
-            editing.round_trip_error(
+            round_trip_error(
                 model, few, steps=n, sampler=sampler, labels=labels[:10], guidance=1.0
             ).mean()
         )
@@ -274,10 +279,10 @@ def correlation(a, b):
 
 
 # %%
-noise = editing.invert(model, x, labels=labels, steps=10, sampler="heun", guidance=1.0)
-from_own = editing.from_noise(model, noise, labels=wanted, steps=10, sampler="heun", guidance=1.5)
+noise = invert(model, x, labels=labels, steps=10, sampler="heun", guidance=1.0)
+from_own = from_noise(model, noise, labels=wanted, steps=10, sampler="heun", guidance=1.5)
 from_any = model.sample(len(x), wanted, seed=3)
-half_way = editing.image_to_image(model, x, 0.8, labels=wanted)
+half_way = image_to_image(model, x, 0.8, labels=wanted)
 hands = {}
 for name, y in (
     ("drawn from its own noise", from_own),
@@ -319,9 +324,9 @@ print("its own noise keeps the ink:  ", own["ink"] > other["ink"] + 0.2)
 # %%
 ways = {
     "smooth": conditioning.patched(x, hole),
-    "RePaint, each step once": editing.inpaint(model, x, hole, repeats=1, seed=1),
-    "RePaint, each step 4 times": editing.inpaint(model, x, hole, repeats=4, seed=1),
-    "trained model": editing.inpaint(filler, x, hole, seed=1),
+    "RePaint, each step once": inpaint(model, x, hole, repeats=1, seed=1),
+    "RePaint, each step 4 times": inpaint(model, x, hole, repeats=4, seed=1),
+    "trained model": inpaint(filler, x, hole, seed=1),
 }
 filled = {name: scores(y) for name, y in ways.items()}
 show_table(f"n = {len(x)}, floor {floor:.1f}", filled)
@@ -356,9 +361,7 @@ print("a trained model beats both:", read["trained model"] > read["RePaint, each
 wide = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
 wide[..., 14:, :] = True
 rows = {
-    f"{labels[i]}, lower half": editing.inpaint(
-        filler, x[i : i + 1].expand(8, -1, -1, -1), wide, seed=5
-    )
+    f"{labels[i]}, lower half": inpaint(filler, x[i : i + 1].expand(8, -1, -1, -1), wide, seed=5)
     for i in (0, 2, 8)
 }
 plotting.show_rows(rows, scale=0.8)
@@ -403,10 +406,10 @@ for name, damaged, remedy, mended in (
 ):
     cures |= {f"{name}: damaged": damaged, f"{name}: {remedy}": mended}
     for strength in (0.3, 0.5, 0.7):
-        cures[f"{name}: strength {strength}"] = editing.image_to_image(
+        cures[f"{name}: strength {strength}"] = image_to_image(
             model, damaged, strength, labels=-1, seed=2
         )
-    cures[f"{name}: shrunk, enlarged"] = editing.super_resolve(enlarger, resize(damaged, 8), seed=2)
+    cures[f"{name}: shrunk, enlarged"] = super_resolve(enlarger, resize(damaged, 8), seed=2)
 show_table(f"n = {len(x)}, floor {floor:.1f}", {name: scores(y) for name, y in cures.items()})
 
 # %% mystnb={"image": {"alt": "Digits in rows, noisy, smoothed, redrawn at strength 0.5, shrunk and enlarged; then blurred, sharpened by Wiener's filter, redrawn, shrunk and enlarged."}}
@@ -455,7 +458,7 @@ regression = train(Regression(), square_error, (pairs, None), config).ema.eval()
 # %%
 with torch.no_grad():
     ways = {"bicubic": resize(small, 32), "regression": regression(small).clamp(-1, 1)}
-samples = torch.stack([editing.super_resolve(enlarger, small, seed=i) for i in range(8)])
+samples = torch.stack([super_resolve(enlarger, small, seed=i) for i in range(8)])
 ways |= {"latent diffusion": samples[0], "mean of 8 of its samples": samples.mean(0)}
 
 
@@ -525,11 +528,11 @@ print(
 
 # %%
 a, b = (torch.randn(len(x), *model.latent_shape, generator=seeded(12, i)) for i in range(2))
-middle = {"straight": (a + b) / 2, "on the sphere": editing.slerp(a, b, 0.5), "an end": a}
+middle = {"straight": (a + b) / 2, "on the sphere": slerp(a, b, 0.5), "an end": a}
 how = dict(labels=labels, steps=5, sampler="heun", guidance=1.0)
 between = {}
 for name, z in middle.items():
-    y = editing.from_noise(model, z, **how)
+    y = from_noise(model, z, **how)
     between[name] = {
         "std": float(z.std()),
         "FID": evaluator.fid(y),
@@ -543,8 +546,8 @@ one, two = a[:1].expand(9, -1, -1, -1), b[:1].expand(9, -1, -1, -1)
 shares = torch.linspace(0, 1, 9)
 how["labels"] = 5
 rows = {
-    "straight": editing.from_noise(model, torch.lerp(one, two, shares.view(-1, 1, 1, 1)), **how),
-    "on the sphere": editing.from_noise(model, editing.slerp(one, two, shares), **how),
+    "straight": from_noise(model, torch.lerp(one, two, shares.view(-1, 1, 1, 1)), **how),
+    "on the sphere": from_noise(model, slerp(one, two, shares), **how),
 }
 plotting.show_rows(rows, scale=0.8)
 plt.show()
@@ -593,7 +596,7 @@ show_table(
 )
 
 # %% [markdown]
-# **Symptom**: with more noise than the sampler believes in, torn strokes and specks, and labels are lost; FID grows by more than half for a small mismatch. The other way round you see nearly nothing, which is worse: strokes are only a little too plain, and strength does not do what it says. **Cause**: the network takes the rest of the noise for strokes, or strokes for noise. **Cure**: one list of times; noise is added at its first entry, and the first step starts there. `ldmlib.spacing.cut` makes that list.
+# **Symptom**: with more noise than the sampler believes in, torn strokes and specks, and labels are lost; FID grows by more than half for a small mismatch. The other way round you see nearly nothing, which is worse: strokes are only a little too plain, and strength does not do what it says. **Cause**: the network takes the rest of the noise for strokes, or strokes for noise. **Cure**: one list of times; noise is added at its first entry, and the first step starts there. `ldmlib.diffusion.spacing.cut` makes that list.
 #
 # ## Exercises
 #
@@ -728,7 +731,7 @@ check.paste(my_paste_solution)
 # %% [markdown]
 # ### Exercise 4: design your own
 #
-# Draw a digit with a paint program, or photograph one, and edit it: `ldm edit` in a terminal, or `ldmlib.own_pictures.from_folder` here. Before each edit write down which strength you expect to be right, and why. There is no check.
+# Draw a digit with a paint program, or photograph one, and edit it: `ldm edit` in a terminal, or `ldmlib.data.own_pictures.from_folder` here. Before each edit write down which strength you expect to be right, and why. There is no check.
 
 # %% [markdown] tags=["teacher", "remove-cell"]
 # **For the teacher.**

@@ -14,12 +14,17 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from ldmlib import presets, recipes
 from ldmlib.data import mnist
-from ldmlib.features import bundled_classifier
-from ldmlib.layers import count_parameters
+from ldmlib.latent import recipes
+from ldmlib.latent.stages import assemble, train_autoencoder
+from ldmlib.networks.autoencoder import Autoencoder
+from ldmlib.networks.classifier import bundled_classifier
+from ldmlib.networks.layers import count_parameters
 from ldmlib.rng import seeded
-from ldmlib.training import batch_indices, ema_decay, fit
+from ldmlib.training.config import ema_decay
+from ldmlib.training.denoising import DenoisingObjective
+from ldmlib.training.loop import batch_indices
+from ldmlib.training.run import fit
 
 
 class Contender:
@@ -44,16 +49,14 @@ class OurLDM(Contender):
     def train(self, seconds: float) -> Iterator[None]:
         digits = mnist()
         x, y = digits.as_tensors()
-        recipe = presets.mnist_notebook()
-        first = recipes.train_autoencoder(
-            x, recipe, bundled_classifier("mnist_perceptual"), progress=False
-        )
-        self.model = recipes.assemble(digits, first.ema, recipe)
+        recipe = recipes.mnist_notebook()
+        first = train_autoencoder(x, recipe, bundled_classifier("mnist_perceptual"), progress=False)
+        self.model = assemble(digits, first.ema, recipe)
         z = self.model.fit_latent_scale(x)
         self.parameters = count_parameters(self.model)
         horizon = time_left_in_steps(self, z, y, recipe, seconds)
         config = replace(recipe.training, steps=max(20, horizon))
-        objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+        objective = DenoisingObjective(recipe.diffusion, recipe.label_dropout)
         for state in fit(self.model.denoiser, objective, (z, y), config, progress=False):
             self.steps, self.ema = state.step, state.ema
             yield
@@ -65,7 +68,7 @@ class OurLDM(Contender):
 
 def time_left_in_steps(contender: OurLDM, z: Tensor, y: Tensor, recipe, seconds: float) -> int:
     """How many steps fit into what is left of `seconds`: the cosine rate needs to know its end."""
-    objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+    objective = DenoisingObjective(recipe.diffusion, recipe.label_dropout)
     trial, times = replace(recipe.training, steps=12), []
     network = deepcopy(contender.model.denoiser)
     for _ in fit(network, objective, (z, y), trial, progress=False):
@@ -79,11 +82,11 @@ class OurPixels(Contender):
 
     def train(self, seconds: float) -> Iterator[None]:
         digits = mnist()
-        recipe = presets.mnist_pixels()
-        self.model = recipes.assemble(digits, recipes.Autoencoder(recipe.autoencoder), recipe)
+        recipe = recipes.mnist_pixels()
+        self.model = assemble(digits, Autoencoder(recipe.autoencoder), recipe)
         self.average = deepcopy(self.model)
         self.parameters = count_parameters(self.model)
-        objective = recipes.DenoisingObjective(recipe.diffusion, recipe.label_dropout)
+        objective = DenoisingObjective(recipe.diffusion, recipe.label_dropout)
         config = replace(recipe.training, steps=10**6, warmup=1e-4, lr_schedule="constant")
         data = digits.as_tensors()
         for state in fit(self.model.denoiser, objective, data, config, progress=False):

@@ -18,21 +18,24 @@ from time import perf_counter
 
 import torch
 
-from ldmlib import presets, recipes
-from ldmlib.autoencoder import Autoencoder
+from ldmlib.bundled.model_cards import machine
+from ldmlib.bundled.weights import guided_agreement
 from ldmlib.data import mnist
-from ldmlib.evaluation import mnist_evaluator
-from ldmlib.features import bundled_classifier
-from ldmlib.files import load_json, save_json
+from ldmlib.evaluation.evaluator import mnist_evaluator
+from ldmlib.evaluation.metrics import kid
 from ldmlib.images import save_png
-from ldmlib.latent import LatentDiffusion
-from ldmlib.metrics import kid
-from ldmlib.model_cards import machine
+from ldmlib.latent import recipes
+from ldmlib.latent.model import LatentDiffusion
+from ldmlib.latent.stages import assemble, train_autoencoder, train_denoiser
+from ldmlib.networks.autoencoder import Autoencoder
+from ldmlib.networks.classifier import bundled_classifier
+from ldmlib.networks.unet import UNet
 from ldmlib.rng import seeded
 from ldmlib.runtime import has_bfloat16
-from ldmlib.training import TrainConfig, fit
-from ldmlib.unet import UNet
-from ldmlib.weights import guided_agreement
+from ldmlib.storage.files import load_json, save_json
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.denoising import DenoisingObjective
+from ldmlib.training.run import fit
 
 HERE = Path(__file__).parent
 SAMPLES = Path("runs/bench")
@@ -72,14 +75,14 @@ def recipe(options) -> list[dict]:
 
 def notebook_row() -> dict:
     """Train as notebook 06 does."""
-    digits, settings = mnist(), presets.mnist_notebook()
+    digits, settings = mnist(), recipes.mnist_notebook()
     x, y = digits.as_tensors()
     start = perf_counter()
-    first = recipes.train_autoencoder(x, settings, bundled_classifier("mnist_perceptual"))
+    first = train_autoencoder(x, settings, bundled_classifier("mnist_perceptual"))
     middle = perf_counter()
-    model = recipes.assemble(digits, first.ema, settings)
+    model = assemble(digits, first.ema, settings)
     z = model.fit_latent_scale(x)
-    recipes.train_denoiser(model, z, y, settings)
+    train_denoiser(model, z, y, settings)
     seconds = {"first_stage_s": middle - start, "second_stage_s": perf_counter() - middle}
     return {"model": "notebook", **seconds, **scored(model)}
 
@@ -201,8 +204,8 @@ def growth(options) -> list[dict]:
     for size in (32, 64, 128):
         row = {"size": size}
         for space, settings in (
-            ("pixels", presets.mnist_pixels()),
-            ("latents", presets.mnist_notebook()),
+            ("pixels", recipes.mnist_pixels()),
+            ("latents", recipes.mnist_notebook()),
         ):
             factor = Autoencoder(settings.autoencoder).config.factor
             shape = (64, settings.unet.in_channels, size // factor, size // factor)
@@ -216,7 +219,7 @@ def growth(options) -> list[dict]:
 def step_seconds(settings, z: torch.Tensor) -> float:
     """Median seconds of a training step at batch 32."""
     network = UNet(settings.unet)
-    objective = recipes.DenoisingObjective(settings.diffusion)
+    objective = DenoisingObjective(settings.diffusion)
     config = TrainConfig(steps=8, batch_size=32)
     labels, times = torch.zeros(len(z), dtype=torch.long), [perf_counter()]
     for _ in fit(network, objective, (z, labels), config, progress=False):

@@ -1,4 +1,4 @@
-// Answers questions about the page's modules as JSON, for tests/test_live.py:
+// Answers questions about the page's modules as JSON, for tests/book/test_live.py:
 //   node sampler.mjs QUESTIONS.json ANSWERS.json [RUNTIME folder of onnxruntime-web]
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";

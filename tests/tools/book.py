@@ -51,7 +51,7 @@ WITHOUT_NPM = (
     "site is built all the same, but its pages load MathJax, mermaid and the widgets from a CDN, "
     "and the page that draws digits in the browser stays without its engine."
 )
-EXPORT = ["-m", "ldmlib.onnx_export", "--out", "book/_static/live/model"]
+EXPORT = ["-m", "ldmlib.export.onnx", "--out", "book/_static/live/model"]
 
 
 def lock_hash() -> str:

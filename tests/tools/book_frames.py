@@ -50,7 +50,7 @@ def guidance():
 def scores():
     """Notebook 07: real digits to spoil."""
     from ldmlib.data import mnist
-    from ldmlib.evaluation import mnist_evaluator
+    from ldmlib.evaluation.evaluator import mnist_evaluator
     from ldmlib.widgets import fid_explorer
 
     few = mnist("test").random_subset(200, seed=3).as_tensors()[0]
@@ -70,7 +70,8 @@ def explorer(name: str) -> Callable:
 
 def digits_walk():
     """Notebook 01: the first four principal components of a real 3."""
-    from ldmlib import data, pca
+    from ldmlib import data
+    from ldmlib.probability import pca
     from ldmlib.widgets import latent_walk
 
     digits, labels = data.mnist("train").random_subset(20_000, seed=0).as_tensors()

@@ -1,7 +1,7 @@
 """The parts of the site's pages that are made from data: equations, timings, repository.
 
 Each such part of a page stands between `<!-- made from NAME -->` and `<!-- end -->`; `make book`
-writes it anew, and tests/test_book.py holds it fresh.
+writes it anew, and tests/book/test_book.py holds it fresh.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ EQUATIONS = BOOK / "equations.yml"
 TIMINGS = ROOT / "notebooks" / "timings.json"
 BENCH = ROOT / "tests" / "bench" / "results.json"
 FIRST_MODULES = (
-    "latent",
-    "diffusion",
-    "schedule",
-    "sampling",
-    "unet",
-    "layers",
-    "autoencoder",
-    "gan",
+    "latent.model",
+    "diffusion.process",
+    "diffusion.schedule",
+    "diffusion.samplers",
+    "diffusion.guidance",
+    "networks.unet",
+    "networks.layers",
+    "networks.autoencoder",
 )
-NO_LIBRARY = ("assignments", "check", "grading")  # for the class, not for programs
+NO_LIBRARY = ("check", "teach")  # for the class, not for programs
 SPACE = re.compile(r"\s+|\\[,;:! ]|\\q?quad")
 PART = re.compile(r"(<!-- made from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -55,8 +55,13 @@ def equation_numbers() -> dict[str, int]:
 def code_file(item: dict) -> tuple[str, str]:
     """Where an equation's code is, from the top folder, and its name there."""
     module, _, name = item["code"].partition(".")
-    folder = f"notebooks/py/{item['notebook']}" if module == "notebook" else f"ldmlib/{module}"
-    return f"{folder}.py", name
+    if module == "notebook":
+        return f"notebooks/py/{item['notebook']}.py", name
+    path = "ldmlib"
+    while not (ROOT / f"{path}.py").is_file():
+        path = f"{path}/{module}"
+        module, _, name = name.partition(".")
+    return f"{path}.py", f"{module}.{name}".rstrip(".")
 
 
 def notebook_link(name: str) -> str:

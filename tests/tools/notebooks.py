@@ -2,7 +2,7 @@
 
     python tests/tools/notebooks.py run [06 ...]    execute, store outputs, note seconds and memory
     python tests/tools/notebooks.py pair [06 ...]   remake them; unchanged cells keep outputs
-    python tests/tools/notebooks.py check           what tests/test_notebooks.py asks of them
+    python tests/tools/notebooks.py check           what tests/project/test_notebooks.py holds
 
 Names may be shortened to their start; without names, all are meant. Outputs are stored without
 progress bars, so a cell whose output is compared (tag `nbval-check-output`) must not draw one.
@@ -137,8 +137,8 @@ def pair(names: list[str]) -> int:
 
 
 def check(names: list[str]) -> int:
-    """Run tests/test_notebooks.py, which holds twins equal and outputs complete."""
-    command = [sys.executable, "-m", "pytest", "-q", "tests/test_notebooks.py"]
+    """Run tests/project/test_notebooks.py, which holds twins equal and outputs complete."""
+    command = [sys.executable, "-m", "pytest", "-q", "tests/project/test_notebooks.py"]
     return subprocess.run(command, cwd=ROOT).returncode
 
 

@@ -2,8 +2,8 @@
 
     python tests/tools/teach.py      write them anew
 
-Each stands between `<!-- made from ldm assignment ... -->` and `<!-- end -->`; tests/test_teach.py
-holds them fresh.
+Each stands between `<!-- made from ldm assignment ... -->` and `<!-- end -->`, and is held fresh by
+tests/project/test_teach.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MADE = re.compile(
 
 def made_part(name: str, student: str, key: bool) -> str:
     """A sheet as a part of a page: a quotation, without its own title."""
-    from ldmlib import assignments
+    from ldmlib.teach import assignments
 
     sheet = assignments.make(name, student)
     body = sheet.markdown(key).split("\n\n", 1)[1].replace("## Numbers", "**Numbers**")
@@ -34,7 +34,7 @@ def made_part(name: str, student: str, key: bool) -> str:
 
 def key_line(question) -> str:
     """Number of the question, answer, way."""
-    from ldmlib.assignments.sheet import shown
+    from ldmlib.teach.assignments.sheet import shown
 
     return f"**{question.name}** {shown(question.answer)} {question.key}"
 

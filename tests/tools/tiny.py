@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ldmlib.autoencoder import Autoencoder, AutoencoderConfig
-from ldmlib.autoencoder_loss import AutoencoderLoss, AutoencoderLossConfig
-from ldmlib.diffusion import Diffusion
-from ldmlib.features import Classifier, ClassifierConfig
-from ldmlib.latent import LatentDiffusion, LatentDiffusionConfig
-from ldmlib.recipes import DenoisingObjective
-from ldmlib.text import Tokenizer
-from ldmlib.unet import UNet, UNetConfig
+from ldmlib.diffusion.process import Diffusion
+from ldmlib.latent.config import LatentDiffusionConfig
+from ldmlib.latent.model import LatentDiffusion
+from ldmlib.networks.autoencoder import Autoencoder, AutoencoderConfig
+from ldmlib.networks.classifier import Classifier, ClassifierConfig
+from ldmlib.networks.tokenizer import Tokenizer
+from ldmlib.networks.unet import UNet, UNetConfig
+from ldmlib.training.autoencoder_loss import AutoencoderLoss, AutoencoderLossConfig
+from ldmlib.training.denoising import DenoisingObjective
 
 CLASSES = 3
 

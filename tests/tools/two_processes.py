@@ -12,7 +12,8 @@ import torch
 
 import tiny
 from ldmlib.runtime import Runtime
-from ldmlib.training import TrainConfig, train
+from ldmlib.training.config import TrainConfig
+from ldmlib.training.run import train
 
 CONFIG = TrainConfig(steps=6, batch_size=8, precision="float32", log_every=2, lr=1e-3)
 

@@ -13,7 +13,7 @@ export function supported() {
 }
 
 /**
- * @typedef {object} Facts what `ldmlib.onnx_export` writes to model.json
+ * @typedef {object} Facts what `ldmlib.export.onnx` writes to model.json
  * @property {number[]} latent_shape
  * @property {number[]} picture_shape
  * @property {string[]} classes

@@ -1,5 +1,5 @@
 /**
- * Samplers: from noise to latents, step by step. The same few lines as `ldmlib.sampling`, and a
+ * Samplers: from noise to latents, step by step. The same few lines as `ldmlib.diffusion.guidance`, and a
  * test holds the two equal on the same noise and the same network.
  *
  * Nothing here knows a page, a picture or a runtime. n latents are one Float32Array, one after

@@ -1,6 +1,6 @@
 /**
- * Noise schedules and what a network's output means: `ldmlib.schedule` and
- * `ldmlib.diffusion.Parametrisation`, in the same letters.
+ * Noise schedules and what a network's output means: `ldmlib.diffusion.schedule` and
+ * `ldmlib.diffusion.process.Parametrisation`, in the same letters.
  *
  * x_t = alpha(t) x_0 + sigma(t) eps, with t from 0 (clean) to 1 (noise).
  * @module

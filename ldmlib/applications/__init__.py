@@ -1,0 +1,1 @@
+"""Applications of the latent diffusion model, a folder for each."""

@@ -1,0 +1,1 @@
+"""Editing images: image to image, inpainting, super-resolution, inversion (notebook 11)."""

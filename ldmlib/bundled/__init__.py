@@ -1,0 +1,1 @@
+"""How each bundled weight is made: ``python -m ldmlib.bundled``, or ``make weights``."""

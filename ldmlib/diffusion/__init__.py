@@ -1,0 +1,1 @@
+"""The diffusion process: schedule, losses, step spacing, samplers and guidance."""

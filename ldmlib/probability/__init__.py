@@ -1,0 +1,1 @@
+"""Distributions whose answers are known exactly: Gaussians, mixtures, PCA (notebook 01)."""

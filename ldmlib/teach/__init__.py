@@ -1,0 +1,1 @@
+"""For teachers: grading of notebooks that were handed in, and assignments."""

@@ -1,0 +1,1 @@
+"""The training loop, its configuration, and the objectives that it minimises."""
