@@ -23,12 +23,16 @@ def assignment(
     """Write a student's own assignment or exam, its key, or the points of what came back."""
     from ldmlib.teach import assignments
 
+    if mark is not None and (out is not None or key):
+        raise ValueError(
+            "--mark prints the points of a filled-in sheet, so it goes without --out and --key"
+        )
     sheet = assignments.make(name, student, secret)
     if mark is not None:
         print("\n".join(assignments.report(sheet, mark)))
     elif out is not None:
-        print(sheet.line)
-        print(" and ".join(map(str, assignments.save(sheet, out, key))))
+        saved = assignments.save(sheet, out, key)
+        print(f"{sheet.line}\n{' and '.join(map(str, saved))}")
     else:
         print(sheet.line, file=sys.stderr)  # what is printed can be kept as a file
         print(sheet.markdown(key), end="")

@@ -188,6 +188,10 @@ def test_what_is_filled_in_comes_back_and_is_marked(tmp_path, monkeypatch, capsy
     assert f"ada: {most(assignments.make('exam', 'ada'))} of 80 points" in said
     code, said = ldm("assignment", "exam", "--student", "bob", "--mark", file)
     assert "is the sheet of 'ada', not of 'bob'" in code and not said
+    code, said = ldm("assignment", "exam", "--student", "ada", "--mark", file, "--out", file)
+    assert "without --out and --key" in code and not said
+    code, said = ldm("assignment", "exam", "--student", "ada", "--out", file)
+    assert "would be lost" in code and not said
     code, said = ldm("assignment", "exam", "--student", "ada", "--key")
     assert said == assignments.make("exam", "ada").markdown(key=True)
     code, _ = ldm("assignment", "1", "--student", "ada", "--out", tmp_path / "ada.docx")

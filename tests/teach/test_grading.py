@@ -23,7 +23,7 @@ from ldmlib.data import mnist
 from ldmlib.images import from_uint8
 from ldmlib.teach import grading
 from ldmlib.teach.grading import box, context, magics, names, worker
-from ldmlib.teach.grading.notebook import Cell, exercises, read_cells, which
+from ldmlib.teach.grading.notebook import COURSE, Cell, exercises, read_cells, which
 from ldmlib.teach.grading.submission import BY_HAND, printable
 
 TWINS = sorted(path.stem for path in (tool.NOTEBOOKS / "py").glob("*.py"))
@@ -88,7 +88,10 @@ def hand_in(tmp_path: Path, course: Path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not a notebook"),
+        (b"", "not a notebook: it is empty"),
+        (b" <!DOCTYPE html><html>", "not a notebook: it is a web page"),
+        (b'{"cells": [\n<<<<<<< HEAD\n3\n=======\n4\n>>>>>>> main\n]}', "a merge conflict of git"),
+        (b'{"cells": [{"cell_type": "co', "it was cut off or damaged"),
         (b"\x89PNG\r\n\x00\xff", "not a notebook"),
         (b"[1, 2]", "not a notebook"),
         (b'{"cells": 3}', "not a notebook"),
@@ -99,7 +102,7 @@ def hand_in(tmp_path: Path, course: Path):
         (b'{"cells": []}', "not one of the course's notebooks"),
         (b'{"cells": [{"cell_type": "markdown", "source": ["# Other"]}]}', "not one of"),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_what_is_no_notebook_of_the_course_is_one_row(content, words, tmp_path, course) -> None:
     (tmp_path / "odd.ipynb").write_bytes(content)
@@ -140,6 +143,10 @@ def test_every_exercise_of_the_course_is_found(originals: Path) -> None:
         )
         assert [e.title.split(":")[0] for e in found] == [str(i + 1) for i in range(len(found))]
         assert all(e.names for e in found)
+
+
+def test_the_originals_are_looked_for_in_the_folder_of_the_course() -> None:
+    assert tool.NOTEBOOKS.resolve() == COURSE
 
 
 def test_grading_without_the_originals_says_what_to_do(tmp_path: Path) -> None:
@@ -295,7 +302,8 @@ def test_the_solutions_of_the_course_pass(name: str, originals: Path, tmp_path: 
     [
         ("import os\nos._exit(0)", "exit status 0"),
         ("import os\nos._exit(7)", "exit status 7"),
-        ("import sys\nsys.exit()\n" + RIGHT, "SystemExit"),
+        ("import sys\nsys.exit()\n" + RIGHT, "SystemExit at the line"),
+        ("n = input('n? ')\n" + RIGHT, "nobody answers `input()`"),
         (RIGHT + "\nraise KeyboardInterrupt", "KeyboardInterrupt"),
         ("import ctypes\nctypes.string_at(0)", "ended before the check"),
         ("def variance(a, s, v):\n    import os\n    os._exit(1)", "exit status 1"),
@@ -305,7 +313,7 @@ def test_the_solutions_of_the_course_pass(name: str, originals: Path, tmp_path: 
         ("import torch\nx = torch.zeros(10**11)", "memory"),
         ("def variance(a, s, v):\n    return variance(a, s, v)", "RecursionError"),
         ("open('big', 'wb').write(bytes(10**9))", "File too large"),
-        ("def variance(alpha, sigma, v:\n    pass", "SyntaxError"),
+        ("def variance(alpha, sigma, v:\n    pass", "SyntaxError: '(' was never closed at"),
         ("import nowhere_at_all", "nothing in it is called variance"),
         ("variance = undefined", "NameError: name 'undefined'"),
         (f"variance = {'-' * 100_000}1", ""),  # too deep for the parser of any Python
@@ -505,6 +513,12 @@ def test_csv_has_a_row_for_each_exercise(tmp_path: Path) -> None:
     assert [row["passed"] for row in rows] == ["yes", "no", "by hand"]
     assert rows[0] == {"submission": "a.ipynb", "notebook": "04", "exercise": "1: first",
                        "passed": "yes", "message": "Right: good."}  # fmt: skip
+
+
+def test_a_spreadsheet_is_told_how_the_letters_of_names_are_stored(tmp_path: Path) -> None:
+    grading.save_csv(tmp_path / "class.csv", [grading.Result("Zoë.ipynb", "04", "1", True, "")])
+    assert (tmp_path / "class.csv").read_bytes().startswith("\ufeffsub".encode())
+    assert "Zoë" in (tmp_path / "class.csv").read_text(encoding="utf-8-sig")
 
 
 def test_nothing_from_a_submission_steers_the_terminal() -> None:

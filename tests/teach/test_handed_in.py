@@ -54,7 +54,9 @@ def points(path: Path, of: Sheet | None = None) -> str:
         ("1.2 × 10⁻³", 0.0012), ("1,2*10**-3", 0.0012), ("\u22120.61", -0.61), ("–0,61", -0.61),
         ("- 0,61", -0.61), ("+0,61", 0.61), ("3/4", 0.75), ("-3/4", -0.75), ("1 3/4", 1.75),
         ("½", 0.5), ("1½", 1.5), ("3⁄4", 0.75), ("０．６１", 0.61), ("٠٫٦١", 0.61), (",61", 0.61),
-        (".61", 0.61), ("≈ 0.61", 0.61), ("0.61 nats", 0.61), ("'0.61'", 0.61), ("0,61.", 0.61),
+        (".61", 0.61), ("≈ 0.61", 0.61), ("x_s = 0,61", 0.61),
+        ("p(1|x) ≈ 61 %", 0.61), ("ca. 0.61", 0.61), ("KL=0.61", 0.61), ("x = 3", 3.0),
+        ("0.61 nats", 0.61), ("'0.61'", 0.61), ("0,61.", 0.61),
         ("\ufeff0.61\u200b", 0.61), ("7", 7.0), ("7,0", 7.0), (7, 7.0), ([0.5], 0.5),
         (["0,5"], 0.5), (1e-3, 1e-3),
     ],
@@ -67,7 +69,8 @@ def test_a_number_is_read_as_it_is_meant(text: object, number: float) -> None:
     "text",
     ["two", "", ",", "1.2.3", "12 34",
      "1,23,4", "0.6 or 0.7", "2 pi", "1/0", "3 4/5/6", "nan", "inf",
-     "1e999", "0x10", "--1", "1 2/3/4", "61 %%", "x = 3", True, None, {}, [], [1, 2], [[1]],
+     "1e999", "0x10", "--1", "1 2/3/4", "61 %%", "x <= 3", "a = 3 or 4", "x = 3, y = 4",
+     "-0.5 = x", True, None, {}, [], [1, 2], [[1]],
      float("inf"), 10**400, "9" * 500],
 )  # fmt: skip
 def test_what_is_no_number_is_not_guessed(text: object) -> None:
@@ -120,8 +123,8 @@ def test_plain_names_keep_their_numbers() -> None:
     [
         (0.61, "right"), ("0.61", "right"), ("0,61", "right: '0,61' (read as 0.61)"),
         ("0,55", "'0,55' (read as 0.55) is not right"), (0.55, "0.55 is not right"),
-        ("two", "'two' (cannot be read as a number) is not right"), ("...", "no answer"),
-        ("a\x1b[2Jb\nc", "'a\\x1b[2Jb\\nc' (cannot be read as a number) is not right"),
+        ("two", "'two' cannot be read as a number: look at it yourself"), ("...", "no answer"),
+        ("a\x1b[2Jb\nc", "'a\\x1b[2Jb\\nc' cannot be read as a number: look at it yourself"),
     ],
 )  # fmt: skip
 def test_the_report_shows_what_was_read(value: object, said: str) -> None:
@@ -134,6 +137,23 @@ def test_the_first_line_says_which_sheet_and_how_much_of_it_is_answered(tmp_path
     lines = report(sheet(), path)
     assert lines[0] == f"Assignment 1 for José: 5 questions, 18 points; {path} answers 3 of 5"
     assert lines[-1] == "José: 6 of 18 points"
+
+
+def test_a_name_like_question_2_is_the_number_of_the_question(tmp_path: Path) -> None:
+    path = handed_in(tmp_path, {"Question 2": 7, "Q1a": 0.61, "1b": None, "3": None, "4": None})
+    assert points(path) == "José: 5 of 18 points"
+
+
+def test_answers_that_were_filled_in_are_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.json"
+    for key in (False, False, True, True, False):  # an empty sheet and a key are made anew
+        assignments.save(sheet(), path, key)
+    handed_in(tmp_path, RIGHT)
+    before = path.read_bytes()
+    for key in (False, True):
+        with pytest.raises(FileExistsError, match=r"answers in it \(1a, 1b, 2, \.\.\.\)"):
+            assignments.save(sheet(), path, key)
+    assert path.read_bytes() == before
 
 
 # --------------------------------------------------------------------------- whose sheet
@@ -150,7 +170,7 @@ def test_another_assignment_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_secret_is_refused_by_the_stamp_or_else_by_the_numbers(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not made with this --secret"):
+    with pytest.raises(ValueError, match="made with another --secret"):
         report(sheet(secret="zinc"), handed_in(tmp_path, RIGHT))
     texts = sheet().content()["questions"] | {"1b": "(2 points) And x = 0.9?"}
     old = handed_in(tmp_path, RIGHT, sheet=None, questions=texts)

@@ -151,15 +151,15 @@ def check_sheet(sheet: Sheet, content: dict[str, Any], path: PathLike) -> None:
     if student is not None and not same_name(str(student), sheet.student):
         raise ValueError(
             f"{path} is the sheet of {written(tidy(str(student)))}, not of {sheet.student!r}: mark "
-            "it with that name, the numbers are others for everybody"
+            "it with that name, because each student has numbers of their own"
         )
     known = stamp is not None and bool(sheet.stamp)
     other = [] if known and stamp == sheet.stamp else _other_numbers(sheet, content)
     if (known and stamp != sheet.stamp) or other:
         which = f" (other numbers in question {other[0]})" if other else ""
         raise ValueError(
-            f"{path} was not made with this --secret, or by another version of ldmlib{which}: "
-            "give the secret that the sheet was made with"
+            f"{path} was made with another --secret or another version of ldmlib{which}: give the "
+            "secret that the sheet was made with"
         )
 
 
@@ -197,7 +197,7 @@ def match_answers(sheet: Sheet, answers: dict[str, Any]) -> tuple[dict[str, Any]
     for name, value in answers.items():
         if name in names:
             continue
-        plain = name_key(name).strip(" ().:")
+        plain = re.sub(r"^(question|q)(?=[ .\d])[ .]*", "", name_key(name).strip(" ().:"))
         same = [one for one in names if name_key(one) == plain and is_blank(found.get(one))]
         if len(same) == 1:
             found[same[0]] = value

@@ -18,6 +18,10 @@ MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe58\ufe63
 APOSTROPHES = dict.fromkeys(map(ord, "'`\u00b4\u2018\u2019\u02bc_"), "'")
 QUOTES = "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+LEAD = re.compile(
+    r"^(?:(?:[^\d=≈~<>!][^=≈~<>!]{0,19})?[=≈~]|(?:ca|circa|about|approx|approximately)\b\.?)\s*",
+    re.IGNORECASE,
+)
 POWER = re.compile(r"(?:[x*·⋅×∙]\s*)10\s*(?:\^|\*\*)?\s*[({]?\s*([+-]?\d+)\s*[)}]?$")
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 LONGEST = 80
@@ -106,7 +110,7 @@ def _finite(number: float | None, said: bool = False) -> Read:
 def _from_text(text: str) -> float | None:
     """The number that a person wrote, or None."""
     text = _plain_signs(text)
-    text = re.sub(r"^[=≈~]\s*|\s*(nats|nat)$", "", text, flags=re.IGNORECASE)
+    text = re.sub(r"\s*(nats|nat)$", "", LEAD.sub("", text), flags=re.IGNORECASE)
     scale = 1.0
     if text.endswith("%"):
         text, scale = text[:-1].rstrip(), 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from ldmlib.teach.assignments.reading import name_key, read_number, read_word, w
 
 T = TypeVar("T")
 RELATIVE, ABSOLUTE = 0.01, 0.005  # how far an answer may be off: rounding is forgiven
+UNREAD = "cannot be read as a number: look at it yourself"
 
 
 class Draw:
@@ -159,11 +161,13 @@ def save(sheet: Sheet, path: PathLike, key: bool = False) -> list[Path]:
 
     Raises:
         ValueError: another ending.
+        FileExistsError: there is a sheet that somebody has filled in.
     """
     path = Path(path)
     if path.suffix not in (".json", ".md"):
         raise ValueError(f"--out must end in .json or .md, not {path.name!r}")
     if path.suffix == ".json":
+        _check_unanswered(path)
         save_json(path, sheet.content(key))
     else:
         save_bytes(path, sheet.markdown(key).encode())
@@ -173,6 +177,21 @@ def save(sheet: Sheet, path: PathLike, key: bool = False) -> list[Path]:
     np.savez_compressed(buffer, **{name: x[:, 0].numpy() for name, x in sheet.pictures.items()})
     save_bytes(path.with_suffix(".npz"), buffer.getvalue())
     return [path, path.with_suffix(".npz")]
+
+
+def _check_unanswered(path: Path) -> None:
+    """Refuse to write over the answers of a student; a key, or anything else, is written anew."""
+    try:
+        content = json.loads(path.read_bytes())
+        answers = {} if "key" in content else content["answers"]
+        filled = [name for name, value in answers.items() if not is_blank(value)]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return
+    if filled:
+        raise FileExistsError(
+            f"{path} has answers in it ({', '.join(filled[:3])}{', ...' * (len(filled) > 3)}), "
+            "which would be lost: name another file with --out, or move this one first"
+        )
 
 
 # --------------------------------------------------------------------------- marks
@@ -199,7 +218,8 @@ def _mark(question: Question, value: Any) -> Marked:
     if right:
         said = f"right: {words}" if words != written(value) else "right"
         return Marked(question.name, question.points, question.points, said)
-    return Marked(question.name, 0, question.points, f"{words} is not right")
+    said = words if words.endswith(UNREAD) else f"{words} is not right"
+    return Marked(question.name, 0, question.points, said)
 
 
 def _reading(question: Question, value: Any) -> str:
@@ -210,7 +230,7 @@ def _reading(question: Question, value: Any) -> str:
         return str(value).strip() if verbatim else f"{written(value)} (read as {written(word)})"
     number, said = read_number(value)
     if number is None:
-        return f"{written(value)} (cannot be read as a number)"
+        return f"{written(value)} {UNREAD}"
     return f"{written(value)} ({said})" if said else written(value)
 
 

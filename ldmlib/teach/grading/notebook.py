@@ -17,7 +17,7 @@ from ldmlib.teach.grading.names import bound, read
 
 LARGEST_FILE = 50_000_000  # bytes; outputs full of pictures take a few million
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-COURSE = Path(__file__).resolve().parents[2] / "notebooks"
+COURSE = Path(__file__).resolve().parents[3] / "notebooks"
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ def read_cells(path: PathLike) -> list[Cell]:
             return _old_cells(content)
         return [_cell(cell) for cell in content["cells"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        kind = type(error).__name__
-        raise ValueError(f"{path.name} is not a notebook ({kind}): save it as .ipynb") from error
+        raise ValueError(f"{path.name} is not a notebook: {_why(data)}") from error
 
 
 def _kind(path: Path) -> str:
@@ -76,6 +75,20 @@ def _kind(path: Path) -> str:
     if path.is_dir():
         return f"a folder, name the notebooks in it: `ldm grade {path / '*.ipynb'}`"
     return "not a regular file" if path.exists() else "not there"
+
+
+def _why(data: bytes) -> str:
+    """What a file is that is no notebook, as far as its first bytes tell, and what to ask for."""
+    start = data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        return "it is empty. Ask for it again"
+    if start.startswith((b"<!doctype", b"<html")):
+        return "it is a web page. Ask for the .ipynb file itself"
+    if b"\n<<<<<<< " in data and b"\n>>>>>>> " in data:
+        return "it holds a merge conflict of git (<<<<<<<). Ask for it again"
+    if start.startswith(b"{"):
+        return "it was cut off or damaged. Ask for it again"
+    return "ask for the file that Jupyter or Colab saves as .ipynb"
 
 
 def _cell(cell: dict) -> Cell:

@@ -58,4 +58,5 @@ def save_csv(path: PathLike, results: Sequence[Result]) -> None:
     for r in results:
         row = (shown(r.submission), r.notebook, r.exercise, WORDS[r.passed], printable(r.message))
         writer.writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in row])
-    save_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+    known = "utf-8" if text.getvalue().isascii() else "utf-8-sig"  # Excel asks for the mark
+    save_bytes(path, text.getvalue().encode(known, "backslashreplace"))

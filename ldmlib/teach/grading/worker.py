@@ -150,7 +150,10 @@ def _said(error: BaseException) -> str:
     where = f" at the line `{line.strip()}`" if line else ""
     if getattr(error, "errno", None) == errno.ENOSPC:
         where += f" (the grader lets one exercise write {BOX_SIZE / 1e6:.0f} MB)"
-    return f"{type(error).__name__}: {error}{where}"
+    if isinstance(error, EOFError) and "input(" in (line or ""):
+        return f"EOFError: nobody answers `input()` while it is graded{where}"
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}{': ' * bool(text)}{text}{where}"
 
 
 def judge(check: str, names: dict[str, Any]) -> dict[str, Any]:
