@@ -60,7 +60,7 @@ plt.show()
 # Is it more than an impression? The course brings a small network that reads digits. Does it read what we asked for?
 
 # %% tags=["nbval-check-output"]
-from ldmlib.evaluation.features import bundled_classifier
+from ldmlib.networks.classifier import bundled_classifier
 
 read = bundled_classifier("mnist_features")(pictures).argmax(1)
 print("at least 36 of the 40 digits are read as asked for:", int((read == labels).sum()) >= 36)

@@ -220,7 +220,7 @@ class PowerCut(Exception):
 
 TRAINING_CELLS = (
     "train_autoencoder(",
-    "recipes.assemble(",
+    "model = assemble(",
     "objective = ",
     "in fit(model.denoiser",
 )
