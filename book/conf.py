@@ -74,7 +74,7 @@ python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
 nitpicky = True
 # Annotations name other packages' types, and type aliases; only our own references must resolve.
-nitpick_ignore_regex = [(r"py:.*", r"(?!ldmlib\.).*"), (r"py:.*", r"ldmlib\.\w+\.[A-Z]\w*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!ldmlib\.).*"), (r"py:.*", r"ldmlib\.[\w.]+\.[A-Z]\w*")]
 
 # Libraries for the browser.
 myst_update_mathjax = False

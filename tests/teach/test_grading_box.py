@@ -138,7 +138,9 @@ def test_nothing_outside_of_the_box_changes_whatever_a_cell_calls(
     outside.mkdir()
     (outside / "notes.txt").write_text("keep me")
     more = (0, None, None, None, None, -1, None) if sys.version_info < (3, 11) else ()
-    hidden = is_hidden and Path("/tmp") in outside.parents
+    needed = [Path(sys.prefix), Path(grading.__file__)]  # a project in /tmp stays in sight, too
+    in_sight = any(Path("/tmp") in path.resolve().parents for path in needed)
+    hidden = is_hidden and Path("/tmp") in outside.parents and not in_sight
     attack = f"outside, MORE, HIDDEN = {str(outside)!r}, {more!r}, {hidden}\n{ATTACKS}"
     before = hand_in(outside, f"{attack}\n{RIGHT}").read_bytes()
     (result,) = grading.grade(outside / "ada.ipynb", masters, SECONDS)

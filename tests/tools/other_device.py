@@ -101,6 +101,7 @@ def other_device() -> Iterator[torch.device]:
     ):
         warnings.filterwarnings("ignore", ".*copying from a non-meta parameter.*")  # not true here
         patch.setenv("LDMLIB_DEVICE", str(DEVICE))
+        patch.setattr("ldmlib.runtime._named_device", torch.device)  # which refuses a real "meta"
         for name in ("autocast", "is_autocast_enabled"):  # no half precision there
             patch.setattr(torch, name, on_cpu(getattr(torch, name)))
         for name in ("tensor", "as_tensor"):  # else they would make a tensor without values
