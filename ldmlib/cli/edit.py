@@ -47,9 +47,15 @@ def edit(
     """Redraw pictures: as a whole, a hole in them (--mask), or larger, if the model can."""
     from ldmlib.applications.editing.files import edit_file, read_given
     from ldmlib.applications.editing.mask_files import read_mask
+    from ldmlib.storage.places import expanded
 
     check_asked(steps=steps, guidance=guidance, strength=strength)
     out = output_file(out)
+    for read in (expanded(path) for path in (pictures, mask) if path is not None):
+        if read.exists() and out.exists() and out.samefile(read):
+            raise ValueError(
+                f"--out {out} would overwrite {read}, which is read; name another file"
+            )
     given = read_given(pictures)  # a file that cannot be read is named before the model is loaded
     hole = None if mask is None else read_mask(mask)
     how = {"prompt": styled_prompt(prompt, style, labels), "steps": steps, "guidance": guidance}

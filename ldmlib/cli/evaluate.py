@@ -41,9 +41,8 @@ def evaluate(
 ) -> None:
     """Score a model or a file of pictures: FID with n, the floor at that n, and the excess over it.
 
-    Of a model as many pictures are drawn as there are real ones held out, 10,000 at most. Real
-    pictures that a model was trained on are never taken for held-out ones, even if others have been
-    added since.
+    A model draws as many pictures as there are real ones held out, at most 10,000. Real pictures
+    that a model was trained on never count as held out, even if others have been added since.
     """
     check_asked(None, steps, guidance)
     if source.lower().endswith(".npz"):
@@ -183,8 +182,7 @@ def say_copies(keys: Tensor, whose: str, judge: Evaluator) -> None:
     for those, owner in ((keys, whose), (judge.train_data.keys, "real")):
         total, different = len(those), len(those.unique())
         if total - different > 0.01 * total:
-            differ = f"only {different:,} are different" if different > 1 else "all are the same"
-            print(
-                f"Of the {owner} {total:,} pictures {differ}; scores assume that there are no "
-                "copies, and say little about these."
-            )
+            found = f"Only {different:,} of the {owner} {total:,} pictures are different"
+            if different == 1:
+                found = f"All of the {owner} {total:,} pictures are the same"
+            print(f"{found}; scores assume that there are no copies, and say little about these.")

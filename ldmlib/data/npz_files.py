@@ -275,6 +275,9 @@ def _as_uint8(array: np.ndarray, name: str) -> np.ndarray:
         how = "x.round().astype('uint8')"
     elif span and not (np.isfinite(low) and np.isfinite(high)):
         how = "first find out where the values that are no numbers come from"
+    if kind not in "iuf":
+        got = "text" if kind in "US" else str(array.dtype)
+        raise TypeError(f"{name}: expected uint8 images, got {got}; these are no pixels")
     raise TypeError(f"{name}: expected uint8 images, got {array.dtype}{span}; convert them: {how}")
 
 

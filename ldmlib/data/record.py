@@ -89,7 +89,7 @@ def described(train: ImageData, held_out: ImageData) -> str:
     side = f"{train.size} x {train.size}"
     counts = None if train.labels is None else train.labels.bincount(minlength=train.num_classes)
     parts = [
-        f"{len(train):,} {colour(train.channels)} pictures of {side}{_changes(train)}",
+        f"{counted(len(train), f'{colour(train.channels)} picture')} of {side}{_changes(train)}",
         f"{len(held_out):,} more held out",
         listed(train.classes, None if counts is None else counts.tolist()),
         _copies(train),

@@ -300,10 +300,11 @@ def evaluator_of(train: ImageData, held_out: ImageData, cache: bool = True) -> E
         )
     different = len(held_out.keys.unique())
     if different < FEWEST_HELD_OUT:
+        verb = "is" if different == 1 else "are"
         raise ValueError(
-            f"scores need at least {FEWEST_HELD_OUT} held-out pictures that differ, and of "
-            f"{len(held_out)} only {different} do, the others are copies; remove the copies, and "
-            "add pictures"
+            f"scores need at least {FEWEST_HELD_OUT} different held-out pictures, and only "
+            f"{different} of the {len(held_out)} here {verb} different; the others are copies. "
+            "Remove the copies, and add pictures"
         )
     network = RandomFeatures(train.channels, min(64, len(held_out) // 4))
     network.fit_whitening(train.as_tensors()[0])

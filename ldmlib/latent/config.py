@@ -133,8 +133,10 @@ class LatentDiffusionConfig:
                 asks for a style that there is not.
         """
         if self.tokenizer is None:
-            how = f"labels=3, say, of {', '.join(self.classes)}" if self.classes else "nothing"
-            raise ValueError(f"this model reads no prompts; it is asked with {how}")
+            how = "it draws without being asked for anything: leave the prompt out"
+            if self.classes:
+                how = f"ask with labels, by name or number: {listed(self.classes)}"
+            raise ValueError(f"this model reads no prompts; {how}")
         for prompt in prompts:
             style_of(prompt, self.styles)
         return self.tokenizer(prompts)

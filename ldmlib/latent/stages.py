@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ldmlib.data import ImageData
+from ldmlib.data.names import counted
 from ldmlib.data.record import DataRecord, described
 from ldmlib.evaluation.evaluator import FEWEST_HELD_OUT, Evaluator, evaluator_of
 from ldmlib.evaluation.metrics import psnr
@@ -143,9 +144,8 @@ def reconstruction_report(
 
 def describe_reconstruction(report: dict) -> str:
     """One sentence or two for the reader, with a warning where the first stage caps the result."""
-    text = (
-        f"First stage: {report['n']} held-out pictures come back with PSNR {report['psnr']:.1f} dB"
-    )
+    pictures = counted(report["n"], "held-out picture comes", "held-out pictures come")
+    text = f"First stage: {pictures} back with PSNR {report['psnr']:.1f} dB"
     if "rfid" in report:
         text += f", reconstruction FID {report['rfid']:.2f} (real pictures: {report['floor']:.2f})"
         capped = report["rfid"] > 3 * report["floor"] + 1e-9

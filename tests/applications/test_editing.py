@@ -636,6 +636,17 @@ def test_ldm_edit_says_what_it_changes_first(ldm, saved, tmp_path: Path) -> None
     )  # it did not get lost
 
 
+def test_ldm_edit_overwrites_nothing_that_it_reads(ldm, saved, tmp_path: Path) -> None:
+    for name in ("own.png", "mask.png"):
+        Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / name)
+    before = (tmp_path / "own.png").read_bytes()
+    words = ("edit", saved["plain"], tmp_path / "own.png", "--mask", tmp_path / "mask.png", "--out")
+    for name in ("own.png", "mask.png"):
+        code, _ = ldm(*words, tmp_path / name)
+        assert str(code).startswith("ldm: ") and f"would overwrite {tmp_path / name}" in code
+    assert (tmp_path / "own.png").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

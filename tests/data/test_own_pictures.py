@@ -320,3 +320,8 @@ def test_copies_are_counted_and_said() -> None:
     assert (several.copies, many.copies) == (0, 27)
     assert "27 of them are copies of others" in described(many, several)
     assert "copies" not in described(several, many)
+
+
+def test_one_picture_is_said_in_the_singular() -> None:
+    one = toy(3).subset(torch.arange(1))
+    assert described(one, one).startswith(f"Read {one.name}: 1 grey picture of ")

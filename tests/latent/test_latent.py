@@ -504,7 +504,7 @@ def test_prompts_that_cannot_be_asked_are_named(asked: dict, words: str) -> None
 
 def test_a_model_of_classes_reads_no_prompts() -> None:
     with pytest.raises(
-        ValueError, match="reads no prompts; it is asked with labels=3, say, of left"
+        ValueError, match="reads no prompts; ask with labels, by name or number: 3 classes: 0 left"
     ):
         MODEL.sample(2, prompt="left")
 
