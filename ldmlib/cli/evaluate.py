@@ -15,7 +15,6 @@ from ldmlib.cli.options import (
     Seed,
     check_asked,
     check_memory,
-    count,
     load_model,
 )
 from ldmlib.cli.sample import sample_with_bar
@@ -72,13 +71,14 @@ def excess_line(report: Report) -> str:
 def report_on_file(source: str, data: str) -> Report:
     """The report on the pictures of an .npz file."""
     from ldmlib.data import from_npz
+    from ldmlib.data.names import counted
     from ldmlib.data.record import colour, listed
     from ldmlib.evaluation.evaluator import evaluator_for
     from ldmlib.images import from_uint8
 
     file = from_npz(source)
     print(
-        f"Read {source}: {count(len(file), colour(file.channels) + ' picture')} of {file.size} x "
+        f"Read {source}: {counted(len(file), colour(file.channels) + ' picture')} of {file.size} x "
         f"{file.size}; {listed(file.classes)}."
     )
     judge = evaluator_for(data, file.size)

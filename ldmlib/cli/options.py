@@ -207,8 +207,3 @@ def check_memory(ldm: LatentDiffusion, n: int) -> None:
             f"--n {n:,} pictures would take {needed / 2**30:,.0f} GB of memory, and this machine "
             f"has {there / 2**30:,.0f} GB; draw fewer, or several parts with other seeds"
         )
-
-
-def count(number: int, noun: str) -> str:
-    """ "1 picture", "2 pictures"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -19,7 +19,6 @@ from ldmlib.cli.options import (
     Spacing,
     check_asked,
     check_memory,
-    count,
     load_model,
     output_file,
     parsed_labels,
@@ -57,6 +56,7 @@ def sample(
     batch size changes at most a few pixels in 100,000, by one grey level of 255; a GPU or another
     version of PyTorch rounds differently, too.
     """
+    from ldmlib.data.names import counted
     from ldmlib.images import save_npz, save_png
 
     check_asked(n, steps, guidance, spacing=spacing)
@@ -76,7 +76,7 @@ def sample(
     else:  # a class left open (-1) is no label
         is_open = chosen is None or bool((chosen < 0).any())
         save_npz(out, pictures, None if is_open else chosen, ldm.config.classes)
-    print(f"{count(n, 'picture')} in {out}")
+    print(f"{counted(n, 'picture')} in {out}")
 
 
 def sample_with_bar(

@@ -1,10 +1,4 @@
-"""A small picture classifier, and the features it sees with.
-
-Two jobs in the course need a network that looks at pictures: scores such as FID compare features
-of real and generated pictures, and the autoencoder's perceptual loss compares features of a
-picture and its reconstruction. Two separately trained networks do them, so that no model is
-judged by the network that trained it.
-"""
+"""What a network of `ldmlib.networks.classifier` sees in pictures: features, classes, accuracy."""
 
 from __future__ import annotations
 

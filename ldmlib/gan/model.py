@@ -22,9 +22,7 @@ from ldmlib.networks.batches import in_batches
 from ldmlib.networks.layers import Upsample
 from ldmlib.rng import per_sample_generators, randn_like
 from ldmlib.runtime import best_device
-from ldmlib.storage.places import expanded
-from ldmlib.storage.saved_models import CONFIG, WEIGHTS, load_pair, save_pair
-from ldmlib.training.run_folder import bundled_folder
+from ldmlib.storage.saved_models import load_pair, model_folder, save_pair
 
 BUNDLED = ("mnist_gan", "mnist_latent_gan")
 
@@ -233,11 +231,6 @@ class Gan(nn.Module):
             FileNotFoundError: no such name or folder (the message lists the bundled names).
             ValueError: files cut short, of another architecture or with another hash.
         """
-        folder = bundled_folder(str(source)) if source in BUNDLED else expanded(source)
-        if not (folder / CONFIG).is_file():
-            raise FileNotFoundError(
-                f"{source} is neither a bundled GAN ({', '.join(BUNDLED)}) nor a folder with "
-                f"{CONFIG} and {WEIGHTS}, as save_pretrained writes them"
-            )
+        folder = model_folder(source, BUNDLED, "GAN")
         model = load_pair(folder, GanConfig, cls, "GAN")
         return model.to(device or best_device()).eval()

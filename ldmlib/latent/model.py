@@ -19,9 +19,7 @@ from ldmlib.networks.batches import in_batches
 from ldmlib.networks.unet import UNet
 from ldmlib.rng import per_sample_generators, seeded
 from ldmlib.runtime import best_device
-from ldmlib.storage.places import expanded
-from ldmlib.storage.saved_models import CONFIG, WEIGHTS, load_pair, save_pair
-from ldmlib.training.run_folder import bundled_folder
+from ldmlib.storage.saved_models import load_pair, model_folder, save_pair
 
 BUNDLED = ("mnist", "mnist_pixels", "emoji", "mnist_enlarges", "mnist_fills_holes")
 MOST_GUIDANCE = 1000  # far above it, numbers no longer fit into float32
@@ -288,11 +286,6 @@ class LatentDiffusion(nn.Module):
             FileNotFoundError: no such name or folder (the message lists the bundled names).
             ValueError: files cut short, of another architecture or with another hash.
         """
-        folder = bundled_folder(str(source)) if source in BUNDLED else expanded(source)
-        if not (folder / CONFIG).is_file():
-            raise FileNotFoundError(
-                f"{source} is neither a bundled model ({', '.join(BUNDLED)}) nor a folder with "
-                f"{CONFIG} and {WEIGHTS}, as save_pretrained writes them"
-            )
+        folder = model_folder(source, BUNDLED, "model")
         model = load_pair(folder, LatentDiffusionConfig, cls, "latent diffusion model")
         return model.to(device or best_device()).eval()

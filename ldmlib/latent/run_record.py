@@ -22,10 +22,10 @@ from ldmlib.latent.config import LatentDiffusionConfig
 from ldmlib.storage.files import load_checkpoint, load_json, load_tensors, save_json, sha256_of
 from ldmlib.storage.saved_models import CONFIG, WEIGHTS
 from ldmlib.storage.wrappers import plain_names
+from ldmlib.training.run import CHECKPOINT
 
 RUN = "run.json"
 STAGES = ("first_stage", "second_stage")
-CHECKPOINT = "checkpoint.pt"
 OPTIONS = {  # settings that `ldm train` has an option for
     "training.steps": "--steps",
     "autoencoder_training.steps": "--first-stage-steps",
@@ -123,12 +123,11 @@ def data_difference(before: DataRecord, found: DataRecord) -> str:
     parts = []
     if before.count != found.count:
         parts.append(f"{before.count:,} training pictures there, {found.count:,} here")
-    for size, channels in [(before.size, before.channels)]:
-        if (size, channels) != (found.size, found.channels):
-            parts.append(
-                f"{colour(channels)} pictures of {size} x {size} there, {colour(found.channels)} "
-                f"ones of {found.size} x {found.size} here"
-            )
+    if (before.size, before.channels) != (found.size, found.channels):
+        parts.append(
+            f"{colour(before.channels)} pictures of {before.size} x {before.size} there, "
+            f"{colour(found.channels)} ones of {found.size} x {found.size} here"
+        )
     if before.classes != found.classes:
         parts.append(f"{listed(before.classes)} there, {listed(found.classes)} here")
     return "; ".join(parts) or (
@@ -195,7 +194,7 @@ def recorded_precisions(folder: Path) -> list[str] | None:
 
 def check_folder(folder: Path, resume: bool) -> None:
     """Refuse a folder whose run or model would be lost."""
-    model = (folder / "config.json").exists()
+    model = (folder / CONFIG).exists()
     if not resume and (checkpoints(folder) or model):
         raise FileExistsError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another folder"

@@ -36,7 +36,7 @@ from ldmlib.storage.wrappers import load_plain
 from ldmlib.training.autoencoder_loss import AutoencoderLoss
 from ldmlib.training.config import TrainState
 from ldmlib.training.denoising import DenoisingObjective
-from ldmlib.training.run import alone_in, choose_precision, main_only, train
+from ldmlib.training.run import CHECKPOINT, alone_in, choose_precision, main_only, train
 from ldmlib.training.run_folder import shown
 
 # --------------------------------------------------------------------------- classifier
@@ -277,7 +277,7 @@ def _both_stages(
     """The work of `train_latent_diffusion`; stages that have a checkpoint go on from it."""
     x, y = data.as_tensors()
     stages = [folder / stage for stage in STAGES]
-    options = [dict(folder=f, resume=(f / "checkpoint.pt").is_file()) for f in stages]
+    options = [dict(folder=f, resume=(f / CHECKPOINT).is_file()) for f in stages]
     if recipe.autoencoder.widths:
         wide = config_of(data, recipe).padded(x)
         state = train_autoencoder(wide, recipe, perceptual, runtime=runtime, **options[0])

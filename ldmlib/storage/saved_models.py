@@ -6,7 +6,7 @@ Settings, hash and shapes are compared first. Memory is taken for a model only w
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ldmlib.runtime import InterruptFlag
 from ldmlib.storage.config_values import from_values
 from ldmlib.storage.files import (
+    asset,
     atomic_path,
     check_fits,
     check_sha256,
@@ -62,6 +63,35 @@ def save_pair(
         save_json(new_config, {**config, "sha256": sha256_of(new_weights)})
     if interrupt.raised:
         raise KeyboardInterrupt
+
+
+def model_folder(source: PathLike, bundled: Collection[str], what: str) -> Path:
+    """The folder of a model: a bundled one by its name, or the reader's own.
+
+    Warns where a bundled name is that of a folder of the reader's with a model in it, too.
+
+    Args:
+        bundled: names of the bundled models of this kind.
+        what: this kind ("GAN"), for the message.
+
+    Raises:
+        FileNotFoundError: no such name or folder (the message lists the bundled names).
+    """
+    if source in bundled:
+        if (Path(source) / CONFIG).is_file():
+            warnings.warn(
+                f"{source!r} means the bundled model; for your own in the folder {source} write "
+                f"'./{source}'",
+                stacklevel=3,
+            )
+        return asset("weights", str(source))
+    folder = expanded(source)
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{source} is neither a bundled {what} ({', '.join(bundled)}) nor a folder with "
+            f"{CONFIG} and {WEIGHTS}, as save_pretrained writes them"
+        )
+    return folder
 
 
 def load_pair(

@@ -7,13 +7,10 @@ import shlex
 import socket
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
-
-from ldmlib.storage.files import asset
 
 LOCK = ".training.lock"
 FAR = 2**30  # the byte that Windows locks, behind the text, so that the text can still be read
@@ -30,20 +27,6 @@ def shown(path: str | os.PathLike[str], names: tuple[str, ...] = ()) -> str:
     if text in names or text.startswith(("-", "~")):
         text = os.path.join(".", text)
     return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
-
-
-def bundled_folder(name: str) -> Path:
-    """The folder of a bundled model, with a warning if there is one of the reader's by that name.
-
-    Raises:
-        FileNotFoundError: there is no such model.
-    """
-    if (Path(name) / "config.json").is_file():
-        warnings.warn(
-            f"{name!r} means the bundled model; for your own in the folder {name} write './{name}'",
-            stacklevel=3,
-        )
-    return asset("weights", name)
 
 
 @contextmanager
